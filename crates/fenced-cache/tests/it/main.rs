@@ -1,0 +1,1 @@
+//! One integration binary: the protocol on real servers, and its model.
