@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::header::Epoch;
 use crate::journal::{RecordId, TransactionId};
 use crate::key::{Key, Tag};
+use crate::layout::Epoch;
 use crate::policy::Policy;
 
 /// The tags' epochs of an entry as they were before a transaction began; see [`Cache::capture`](crate::Cache::capture).

@@ -4,24 +4,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fred::clients::Client;
-use fred::interfaces::{HashesInterface, KeysInterface};
-use fred::types::{Key as RedisKey, Value};
+use fred::interfaces::KeysInterface;
+use fred::types::Value;
 use futures_util::future::{try_join, try_join_all};
 
 use crate::error::RedisError;
-use crate::header::Header;
 use crate::key::Key;
+use crate::layout::{self, Decoded, Meta};
 use crate::outcome::{Outcome, Read};
 
 /// A valid value as it stands in Redis.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     payload: Bytes,
-    negative: bool,
-    version: Option<u64>,
-    stored_at_ms: u64,
-    pub(crate) fresh_until_ms: u64,
-    pub(crate) cost: Duration,
+    pub(crate) meta: Meta,
     pub(crate) softened: bool,
     /// The token of the fill or put that stored it.
     pub(crate) token: Bytes,
@@ -30,17 +26,14 @@ pub(crate) struct Stored {
 impl Stored {
     /// The answer to a reader; `outcome` as it would be for a positive value.
     pub(crate) fn read(&self, outcome: Outcome, now_ms: u64) -> Read {
-        let outcome = if self.negative && outcome == Outcome::Hit { Outcome::Negative } else { outcome };
+        let negative = self.meta.negative;
+        let fresh_for_ms = if self.softened { 0 } else { self.meta.fresh_until_ms.saturating_sub(now_ms) };
         Read {
-            value: (!self.negative).then(|| self.payload.clone()),
-            outcome,
-            age: Duration::from_millis(now_ms.saturating_sub(self.stored_at_ms)),
-            fresh_for: if self.softened {
-                Duration::ZERO
-            } else {
-                Duration::from_millis(self.fresh_until_ms.saturating_sub(now_ms))
-            },
-            version: self.version,
+            value: (!negative).then(|| self.payload.clone()),
+            outcome: if negative && outcome == Outcome::Hit { Outcome::Negative } else { outcome },
+            age: Duration::from_millis(now_ms.saturating_sub(self.meta.stored_at_ms)),
+            fresh_for: Duration::from_millis(fresh_for_ms),
+            version: self.meta.version,
         }
     }
 }
@@ -75,18 +68,12 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// READ: `HMGET key h d n s` in one round trip, with the tags' epochs beside it.
+/// READ: a plain GET, one round trip, with the tags' epochs beside it.
 ///
-/// It is a plain command and no script: client tracking remembers it, and the reply is all that a hit needs.
-/// The lease is not asked for: whether there is one is ACQUIRE's to say.
+/// It is no script: client tracking remembers a plain read, and its reply is all that a hit needs. The lease that
+/// may be in it is not judged: that is ACQUIRE's to say, by Redis' own clock.
 pub(crate) async fn read(client: &Client, key: &Key) -> Result<Seen, RedisError> {
-    let fields = vec![
-        RedisKey::from_static(b"h"),
-        RedisKey::from_static(b"d"),
-        RedisKey::from_static(b"n"),
-        RedisKey::from_static(b"s"),
-    ];
-    let entry = client.hmget::<Value, _, _>(key.name().clone(), fields);
+    let entry = client.get::<Value, _>(key.name().clone());
     if key.tags().is_empty() {
         Ok(judge(entry.await?, std::iter::empty()))
     } else {
@@ -98,77 +85,58 @@ pub(crate) async fn read(client: &Client, key: &Key) -> Result<Seen, RedisError>
 }
 
 fn judge<'e>(reply: Value, epochs: impl ExactSizeIterator<Item = Option<&'e [u8]>>) -> Seen {
-    let Value::Array(fields) = reply else { return Seen::Absent };
-    let mut fields = fields.into_iter().map(bytes_of);
-    let mut field = || fields.next().flatten();
-    let (header, payload, token, softened) = (field(), field(), field(), field());
-    let Some(header) = header else { return Seen::Absent };
-    let token = token.unwrap_or_default();
-    let (Some(head), Some(payload)) = (Header::decode(&header), payload) else { return Seen::Invalid(token) };
-    if !head.has_epochs(epochs) {
-        return Seen::Invalid(token);
-    }
-    let stored = Stored {
-        payload,
-        negative: head.negative,
-        version: head.version,
-        stored_at_ms: head.stored_at_ms,
-        fresh_until_ms: head.fresh_until_ms,
-        cost: head.cost,
-        softened: softened.is_some(),
-        token,
-    };
-    if !stored.softened && now_ms() < stored.fresh_until_ms { Seen::Fresh(stored) } else { Seen::Stale(stored) }
-}
-
-fn bytes_of(value: Value) -> Option<Bytes> {
-    match value {
-        Value::Bytes(bytes) => Some(bytes),
+    let entry = match reply {
+        Value::Bytes(bytes) => bytes,
         // A reply that happens to be UTF-8: the same bytes, not copied.
-        Value::String(text) => Some(text.into_inner()),
-        _ => None,
+        Value::String(text) => text.into_inner(),
+        _ => return Seen::Absent,
+    };
+    if !layout::has_value(&entry) {
+        return Seen::Absent;
+    }
+    let token = layout::token(&entry);
+    match layout::decode(&entry) {
+        Some(decoded) if decoded.has_epochs(epochs) => {
+            let Decoded { meta, softened, payload, .. } = decoded;
+            let stored = Stored { payload, meta, softened, token };
+            if !softened && now_ms() < stored.meta.fresh_until_ms { Seen::Fresh(stored) } else { Seen::Stale(stored) }
+        }
+        _ => Seen::Invalid(token),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::encode;
 
-    fn reply(header: Option<Vec<u8>>, softened: bool) -> Value {
-        let bytes = |b: Vec<u8>| Value::Bytes(b.into());
-        Value::Array(vec![
-            header.map_or(Value::Null, bytes),
-            Value::String("payload".into()),
-            bytes(vec![0xff; 16]),
-            if softened { Value::String("1".into()) } else { Value::Null },
-        ])
+    fn reply(meta: &Meta, flip: impl FnOnce(&mut Vec<u8>)) -> Value {
+        let mut bytes = layout::encode(meta, &[0xff; 16], &[], b"payload").to_vec();
+        flip(&mut bytes);
+        Value::Bytes(bytes.into())
     }
 
-    fn header(fresh_until_ms: u64) -> Vec<u8> {
-        encode(false, Some(3), 1, fresh_until_ms, Duration::ZERO, &[])
+    fn meta(fresh_until_ms: u64) -> Meta {
+        Meta { negative: false, version: Some(3), stored_at_ms: 5, fresh_until_ms, cost: Duration::ZERO }
     }
 
     #[test]
     fn fresh_stale_soft_absent_and_invalid_are_told_apart() {
-        let none = || std::iter::empty();
-        assert!(matches!(judge(reply(Some(header(u64::MAX)), false), none()), Seen::Fresh(_)));
-        assert!(matches!(judge(reply(Some(header(u64::MAX)), true), none()), Seen::Stale(_)));
-        assert!(matches!(judge(reply(Some(header(1)), false), none()), Seen::Stale(_)));
-        assert!(matches!(judge(reply(None, false), none()), Seen::Absent));
+        let none = std::iter::empty;
+        assert!(matches!(judge(reply(&meta(u64::MAX), |_| ()), none()), Seen::Fresh(_)));
+        assert!(matches!(judge(reply(&meta(u64::MAX), |entry| entry[1] |= 4), none()), Seen::Stale(_)));
+        assert!(matches!(judge(reply(&meta(1), |_| ()), none()), Seen::Stale(_)));
+        assert!(matches!(judge(reply(&meta(u64::MAX), |entry| entry.truncate(31)), none()), Seen::Absent));
         assert!(matches!(judge(Value::Null, none()), Seen::Absent));
-        let Seen::Invalid(token) = judge(reply(Some(vec![9; 40]), false), none()) else { panic!() };
+        let Seen::Invalid(token) = judge(reply(&meta(1), |entry| entry[0] = 9), none()) else { panic!() };
         assert_eq!(token.as_ref(), [0xff; 16]);
-        assert!(matches!(
-            judge(reply(Some(header(u64::MAX)), false), [Some(&[1; 16][..])].into_iter()),
-            Seen::Invalid(_)
-        ));
+        let other_epoch = [Some(&[1; 16][..])].into_iter();
+        assert!(matches!(judge(reply(&meta(u64::MAX), |_| ()), other_epoch), Seen::Invalid(_)));
     }
 
     #[test]
     fn a_negative_hit_says_so_and_has_no_value() {
-        let head = encode(true, None, 5, 50, Duration::ZERO, &[]);
-        let Seen::Stale(stored) = judge(reply(Some(head), false), std::iter::empty()) else { panic!() };
+        let negative = Meta { negative: true, ..meta(50) };
+        let Seen::Stale(stored) = judge(reply(&negative, |_| ()), std::iter::empty()) else { panic!() };
         let read = stored.read(Outcome::Hit, 30);
         assert_eq!((read.value, read.outcome), (None, Outcome::Negative));
         assert_eq!((read.age, read.fresh_for), (Duration::from_millis(25), Duration::from_millis(20)));

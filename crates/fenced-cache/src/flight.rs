@@ -16,13 +16,13 @@ use tracing::{Instrument, debug, debug_span};
 use crate::cache::Inner;
 use crate::entry::now_ms;
 use crate::error::{ReadError, RedisError};
-use crate::header::{self, Epoch};
 use crate::key::Key;
+use crate::layout::{self, Epoch, Meta};
 use crate::outcome::{Loaded, Outcome, Read};
 use crate::policy::Policy;
 use crate::read::{Loader, millis};
 use crate::registry::Ongoing;
-use crate::script::{self, Acquired, NewEntry, Token};
+use crate::script::{self, Acquired, Token};
 
 /// How a flight ended, for all who joined it.
 #[derive(Clone, Debug)]
@@ -151,14 +151,12 @@ async fn fly(
         // Nothing is stored, but a lease that is still there proves as much as a fill: nothing was invalidated.
         script::abandon(client, key.name(), token).await
     } else {
-        let now = now_ms();
-        let entry = NewEntry {
-            header: header::encode(negative, version, now, now.saturating_add(millis(fresh_for)), cost, &epochs).into(),
-            payload,
-            version,
-            hard_ttl_ms: millis(policy.hard_ttl(fresh_for, negative)).max(1),
-        };
-        script::fill(client, key.name(), token, entry).await
+        let stored_at_ms = now_ms();
+        let fresh_until_ms = stored_at_ms.saturating_add(millis(fresh_for));
+        let meta = Meta { negative, version, stored_at_ms, fresh_until_ms, cost };
+        let entry = layout::encode(&meta, &token.0, &epochs, &payload);
+        let hard_ttl_ms = millis(policy.hard_ttl(fresh_for, negative)).max(1);
+        script::fill(client, key.name(), token, entry, hard_ttl_ms).await
     };
     let fills = &metrics.fills;
     let proven = match proof {

@@ -124,8 +124,8 @@ impl Inner {
 /// XFetch: now - cost * beta * ln(rand) >= expiry.
 fn is_early(policy: &Policy, stored: &Stored, now_ms: u64) -> bool {
     let beta = policy.0.early_refresh;
-    let reach_ms = stored.cost.as_secs_f64() * 1e3 * beta;
-    let left_ms = Duration::from_millis(stored.fresh_until_ms.saturating_sub(now_ms)).as_secs_f64() * 1e3;
+    let reach_ms = stored.meta.cost.as_secs_f64() * 1e3 * beta;
+    let left_ms = Duration::from_millis(stored.meta.fresh_until_ms.saturating_sub(now_ms)).as_secs_f64() * 1e3;
     // -ln of the smallest positive rand is below 37: nearly every hit is decided without a random number.
     if left_ms > reach_ms * 37.0 {
         return false;
@@ -261,7 +261,7 @@ impl<'a> SlowRead<'a> {
     }
 
     fn may_revalidate(&self, stored: &Stored) -> bool {
-        let within = now_ms() < stored.fresh_until_ms.saturating_add(millis(self.policy.0.stale_while_revalidate));
+        let within = now_ms() < stored.meta.fresh_until_ms.saturating_add(millis(self.policy.0.stale_while_revalidate));
         if stored.softened { self.policy.0.serve_softened } else { within }
     }
 
@@ -282,7 +282,7 @@ impl<'a> SlowRead<'a> {
     /// What is merely old may be answered when the database fails; what was invalidated may not.
     fn fail_safe(&self) -> Option<Read> {
         let stored = self.fallback.as_ref()?;
-        let until = stored.fresh_until_ms.saturating_add(millis(self.policy.0.stale_if_error));
+        let until = stored.meta.fresh_until_ms.saturating_add(millis(self.policy.0.stale_if_error));
         let now = now_ms();
         (now < until).then(|| stored.read(Outcome::Stale, now))
     }

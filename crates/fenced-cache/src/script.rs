@@ -9,6 +9,7 @@ use fred::interfaces::LuaInterface;
 use fred::types::{Key, Value};
 
 use crate::error::RedisError;
+use crate::layout::version_digits;
 
 /// A script and its digest.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Script {
 
 /// 128 random bits, new for each acquisition: a late fill can not pass for a later lease of the same client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token([u8; 16]);
+pub(crate) struct Token(pub(crate) [u8; 16]);
 
 impl Token {
     pub(crate) fn random() -> Self {
@@ -84,15 +85,6 @@ pub(crate) enum PutReply {
     Killed,
 }
 
-/// Everything that is stored with a value.
-#[derive(Clone, Debug)]
-pub(crate) struct NewEntry {
-    pub(crate) header: Bytes,
-    pub(crate) payload: Bytes,
-    pub(crate) version: Option<u64>,
-    pub(crate) hard_ttl_ms: u64,
-}
-
 fn integer(number: u64) -> Value {
     Value::String(number.to_string().into())
 }
@@ -115,32 +107,25 @@ pub(crate) async fn acquire(
 }
 
 /// `true`: stored; `false`: the lease is no longer this token's.
-pub(crate) async fn fill(client: &Client, key: &Bytes, token: Token, entry: NewEntry) -> Result<bool, RedisError> {
-    let version = entry.version.map_or(Value::from_static_str(""), integer);
-    let args = vec![
-        token.value(),
-        Value::Bytes(entry.header),
-        Value::Bytes(entry.payload),
-        version,
-        integer(entry.hard_ttl_ms),
-    ];
+pub(crate) async fn fill(
+    client: &Client,
+    key: &Bytes,
+    token: Token,
+    entry: Bytes,
+    hard_ttl_ms: u64,
+) -> Result<bool, RedisError> {
+    let args = vec![token.value(), Value::Bytes(entry), integer(hard_ttl_ms)];
     Ok(FILL.run(client, key, args).await? == 1)
 }
 
 pub(crate) async fn put(
     client: &Client,
     key: &Bytes,
-    token: Token,
     version: u64,
-    entry: NewEntry,
+    entry: Bytes,
+    hard_ttl_ms: u64,
 ) -> Result<PutReply, RedisError> {
-    let args = vec![
-        token.value(),
-        integer(version),
-        Value::Bytes(entry.header),
-        Value::Bytes(entry.payload),
-        integer(entry.hard_ttl_ms),
-    ];
+    let args = vec![Value::String(version_digits(version).into()), Value::Bytes(entry), integer(hard_ttl_ms)];
     Ok(match PUT.run(client, key, args).await? {
         0 => PutReply::Newer,
         1 => PutReply::Stored,

@@ -16,12 +16,12 @@ use crate::effects::{Commit, CommitState, Effect, Effects, Epochs, Put};
 use crate::entry::now_ms;
 use crate::error::{RedisError, Unconfirmed, WriteError};
 use crate::flight;
-use crate::header;
 use crate::journal::{Invalidate, Settled, TransactionId};
 use crate::key::Key;
+use crate::layout::{self, Meta};
 use crate::outcome::{WriteOutcome, Written};
 use crate::read::millis;
-use crate::script::{self, NewEntry, PutReply, Token};
+use crate::script::{self, PutReply, Token};
 
 /// Between two tries of the same invalidation, and two questions about the same transaction.
 const RETRY: Duration = Duration::from_millis(20);
@@ -162,15 +162,17 @@ impl Inner {
         if put.payload.len() > put.policy.0.max_value_bytes {
             return false;
         }
-        let (now, fresh) = (now_ms(), put.policy.next_fresh_ttl(false));
-        let fresh_until = now.saturating_add(millis(fresh));
-        let entry = NewEntry {
-            header: header::encode(false, Some(put.version), now, fresh_until, Duration::ZERO, &put.epochs.0).into(),
-            payload: put.payload.clone(),
+        let (stored_at_ms, fresh) = (now_ms(), put.policy.next_fresh_ttl(false));
+        let meta = Meta {
+            negative: false,
             version: Some(put.version),
-            hard_ttl_ms: millis(put.policy.hard_ttl(fresh, false)).max(1),
+            stored_at_ms,
+            fresh_until_ms: stored_at_ms.saturating_add(millis(fresh)),
+            cost: Duration::ZERO,
         };
-        match script::put(&session.client, &put.key, Token::random(), put.version, entry).await {
+        let entry = layout::encode(&meta, &Token::random().0, &put.epochs.0, &put.payload);
+        let hard_ttl_ms = millis(put.policy.hard_ttl(fresh, false)).max(1);
+        match script::put(&session.client, &put.key, put.version, entry, hard_ttl_ms).await {
             Ok(reply) => {
                 match reply {
                     PutReply::Stored => self.metrics.put_stored.increment(1),

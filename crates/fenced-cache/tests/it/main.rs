@@ -1,1 +1,11 @@
-//! One integration binary: the protocol on real servers, and its model.
+//! One integration binary: the protocol on a real Redis, and its model.
+
+// mod model;
+mod outage;
+mod reading;
+mod scripts;
+mod support;
+mod trust;
+mod typed;
+mod waking;
+mod writing;
