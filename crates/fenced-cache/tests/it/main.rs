@@ -1,6 +1,7 @@
 //! One integration binary: the protocol on a real Redis, and its model.
 
 // mod model;
+mod network;
 mod outage;
 mod reading;
 mod scripts;
