@@ -62,6 +62,14 @@ impl Seen {
     }
 }
 
+/// READ's reply.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) seen: Seen,
+    /// Somebody is loading, or was.
+    pub(crate) leased: bool,
+}
+
 /// The wall clock in milliseconds. Its skew shifts freshness between processes and touches no guarantee.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -70,9 +78,9 @@ pub(crate) fn now_ms() -> u64 {
 
 /// READ: a plain GET, one round trip, with the tags' epochs beside it.
 ///
-/// It is no script: client tracking remembers a plain read, and its reply is all that a hit needs. The lease that
-/// may be in it is not judged: that is ACQUIRE's to say, by Redis' own clock.
-pub(crate) async fn read(client: &Client, key: &Key) -> Result<Seen, RedisError> {
+/// It is no script: client tracking remembers a plain read, and its reply is all that a hit needs. Whether a lease that
+/// is in it has lapsed is ACQUIRE's to say, by Redis' own clock.
+pub(crate) async fn read(client: &Client, key: &Key) -> Result<Reply, RedisError> {
     let entry = client.get::<Value, _>(key.name().clone());
     if key.tags().is_empty() {
         Ok(judge(entry.await?, std::iter::empty()))
@@ -84,13 +92,17 @@ pub(crate) async fn read(client: &Client, key: &Key) -> Result<Seen, RedisError>
     }
 }
 
-fn judge<'e>(reply: Value, epochs: impl ExactSizeIterator<Item = Option<&'e [u8]>>) -> Seen {
+fn judge<'e>(reply: Value, epochs: impl ExactSizeIterator<Item = Option<&'e [u8]>>) -> Reply {
     let entry = match reply {
         Value::Bytes(bytes) => bytes,
         // A reply that happens to be UTF-8: the same bytes, not copied.
         Value::String(text) => text.into_inner(),
-        _ => return Seen::Absent,
+        _ => return Reply { seen: Seen::Absent, leased: false },
     };
+    Reply { leased: layout::has_lease(&entry), seen: judge_value(entry, epochs) }
+}
+
+fn judge_value<'e>(entry: Bytes, epochs: impl ExactSizeIterator<Item = Option<&'e [u8]>>) -> Seen {
     if !layout::has_value(&entry) {
         return Seen::Absent;
     }
@@ -115,6 +127,12 @@ mod tests {
         Value::Bytes(bytes.into())
     }
 
+    fn judge_reply<'e>(reply: Value, epochs: impl ExactSizeIterator<Item = Option<&'e [u8]>>) -> Seen {
+        let reply = judge(reply, epochs);
+        assert!(!reply.leased);
+        reply.seen
+    }
+
     fn meta(fresh_until_ms: u64) -> Meta {
         Meta { negative: false, version: Some(3), stored_at_ms: 5, fresh_until_ms, cost: Duration::ZERO }
     }
@@ -122,21 +140,21 @@ mod tests {
     #[test]
     fn fresh_stale_soft_absent_and_invalid_are_told_apart() {
         let none = std::iter::empty;
-        assert!(matches!(judge(reply(&meta(u64::MAX), |_| ()), none()), Seen::Fresh(_)));
-        assert!(matches!(judge(reply(&meta(u64::MAX), |entry| entry[1] |= 4), none()), Seen::Stale(_)));
-        assert!(matches!(judge(reply(&meta(1), |_| ()), none()), Seen::Stale(_)));
-        assert!(matches!(judge(reply(&meta(u64::MAX), |entry| entry.truncate(31)), none()), Seen::Absent));
-        assert!(matches!(judge(Value::Null, none()), Seen::Absent));
-        let Seen::Invalid(token) = judge(reply(&meta(1), |entry| entry[0] = 9), none()) else { panic!() };
+        assert!(matches!(judge_reply(reply(&meta(u64::MAX), |_| ()), none()), Seen::Fresh(_)));
+        assert!(matches!(judge_reply(reply(&meta(u64::MAX), |entry| entry[1] |= 4), none()), Seen::Stale(_)));
+        assert!(matches!(judge_reply(reply(&meta(1), |_| ()), none()), Seen::Stale(_)));
+        assert!(matches!(judge_reply(reply(&meta(u64::MAX), |entry| entry.truncate(31)), none()), Seen::Absent));
+        assert!(matches!(judge(Value::Null, none()).seen, Seen::Absent));
+        let Seen::Invalid(token) = judge_reply(reply(&meta(1), |entry| entry[0] = 9), none()) else { panic!() };
         assert_eq!(token.as_ref(), [0xff; 16]);
         let other_epoch = [Some(&[1; 16][..])].into_iter();
-        assert!(matches!(judge(reply(&meta(u64::MAX), |_| ()), other_epoch), Seen::Invalid(_)));
+        assert!(matches!(judge_reply(reply(&meta(u64::MAX), |_| ()), other_epoch), Seen::Invalid(_)));
     }
 
     #[test]
     fn a_negative_hit_says_so_and_has_no_value() {
         let negative = Meta { negative: true, ..meta(50) };
-        let Seen::Stale(stored) = judge(reply(&negative, |_| ()), std::iter::empty()) else { panic!() };
+        let Seen::Stale(stored) = judge_reply(reply(&negative, |_| ()), std::iter::empty()) else { panic!() };
         let read = stored.read(Outcome::Hit, 30);
         assert_eq!((read.value, read.outcome), (None, Outcome::Negative));
         assert_eq!((read.age, read.fresh_for), (Duration::from_millis(25), Duration::from_millis(20)));

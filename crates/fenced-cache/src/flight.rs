@@ -249,3 +249,40 @@ async fn epochs_still(client: &Client, key: &Key, captured: &[Epoch]) -> bool {
             && current.iter().zip(captured).all(|(now, then)| now.as_deref() == Some(then.as_slice()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use testbed::{Direction, FaultProxy};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{BoxError, Cache, Keyspace, NoJournal, Settings};
+
+    /// Replies and joins follow each other on one connection and one thread, so that outside of this file the order can
+    /// hardly be seen to be wrong; on several threads it can.
+    #[tokio::test]
+    async fn joining_has_ended_when_the_fill_is_sent() {
+        let redis = testbed::redis().await;
+        let proxy = FaultProxy::start(redis.url()).await.unwrap();
+        let keyspace = Keyspace::new("test").unwrap();
+        let settings = Settings::new(proxy.redis_url(), keyspace.clone()).command_timeout(Duration::from_secs(5));
+        let cache = Cache::start(settings, Arc::new(NoJournal)).unwrap();
+        while !cache.health().trusted {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let policy = cache.policy(Policy::named("test", Duration::from_secs(60))).unwrap();
+        let key = keyspace.entry("row", 1_u64);
+        let fill = proxy.hold_when(Direction::ClientToServer, b"the-payload");
+        let read = tokio::spawn({
+            let (cache, key) = (cache.clone(), key.clone());
+            let load = || async { Ok::<_, BoxError>(Some(Loaded::new("the-payload"))) };
+            async move { cache.get_or_load(&key, &policy, load).await.unwrap() }
+        });
+        fill.reached().await;
+        let (_, begun) = cache.inner.flights.join_or_begin(key.name());
+        assert!(begun.is_some(), "a flight whose fill is on the wire can still be joined");
+        drop(begun);
+        fill.release();
+        assert_eq!(read.await.unwrap().outcome, Outcome::Miss);
+    }
+}

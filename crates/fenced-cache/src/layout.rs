@@ -91,6 +91,11 @@ pub(crate) fn has_value(entry: &[u8]) -> bool {
     entry.len() > LEASE_END
 }
 
+/// Whether somebody's lease is in it, be it lapsed.
+pub(crate) fn has_lease(entry: &[u8]) -> bool {
+    entry.len() >= LEASE_END && entry[2..18] != [0; 16]
+}
+
 /// The token of the fill or put that stored the value; empty where there is none.
 pub(crate) fn token(entry: &Bytes) -> Bytes {
     if entry.len() >= TOKEN_END { entry.slice(LEASE_END..TOKEN_END) } else { Bytes::new() }
@@ -160,6 +165,10 @@ mod tests {
         assert_eq!((&decoded.meta, decoded.softened, decoded.payload.as_ref()), (&meta(), false, &b"payload"[..]));
         assert_eq!(token(&bytes).as_ref(), [3; 16]);
         assert!(has_value(&bytes) && !has_value(&bytes[..31]));
+        assert!(!has_lease(&bytes) && !has_lease(b""));
+        let mut leased = bytes[..31].to_vec();
+        leased[17] = 1;
+        assert!(has_lease(&leased));
         assert!(decoded.has_epochs([Some(&[7; 16][..]), Some(&[9; 16][..])].into_iter()));
     }
 

@@ -85,9 +85,9 @@ impl Inner {
         let session = self.readable()?;
         match entry::read(&session.client, key).await {
             // What was read before the session ended was read from a trusted server.
-            Ok(seen) => {
+            Ok(reply) => {
                 self.breaker.answered();
-                Some(seen)
+                Some(reply.seen)
             }
             Err(error) => {
                 self.note(&error);
@@ -245,15 +245,16 @@ impl<'a> SlowRead<'a> {
         let pushed = waiter.notify.notified();
         let session = self.inner.readable()?;
         // On the tracking connection, so that the server remembers who asked, for an absent key too.
-        let seen = match entry::read(&session.tracker, self.key).await {
-            Ok(seen) => seen,
+        let reply = match entry::read(&session.tracker, self.key).await {
+            Ok(reply) => reply,
             Err(error) => {
                 self.inner.note(&error);
                 return None;
             }
         };
-        if matches!(seen, Seen::Fresh(_)) {
-            return Some(seen);
+        // What there was to wait for may have ended before Redis knew that this reader waits: then no push will come.
+        if !reply.leased || matches!(reply.seen, Seen::Fresh(_)) {
+            return Some(reply.seen);
         }
         // Time running out is the answer "look again" as well; the loop knows the deadline.
         let _ = timeout_at(until, pin!(pushed)).await;

@@ -219,3 +219,46 @@ async fn commands_queued_for_a_dead_connection_never_reach_the_next_one() {
     let left: Option<Vec<u8>> = bare(&bed.redis.url()).await.get(key(1).name().clone()).await.unwrap();
     assert!(left.is_none_or(|entry| entry.len() == 31), "the fill was not replayed; at most its lease is left");
 }
+
+#[tokio::test]
+async fn a_lease_that_ends_before_redis_knows_who_waits_for_it_is_not_waited_for() {
+    let bed = Bed::new().await;
+    let holder = process(&bed.redis.url()).await;
+    let waiter = bed.distant(Duration::from_secs(10)).await;
+    let (row, hold) = (Row::new(), Hold::new());
+    // Leases and patience that outlast the test: who is answered did not wait for a clock.
+    let long = || minute().load_deadline(Duration::from_secs(300)).wait_max(Duration::from_secs(400));
+    let (long_here, long_there) = (holder.policy(long()).unwrap(), waiter.policy(long()).unwrap());
+    let fails = {
+        let held = row.held(&hold);
+        move || {
+            let held = held();
+            async move {
+                held.await?;
+                Err::<Option<Loaded>, BoxError>("no".into())
+            }
+        }
+    };
+    let holding = tokio::spawn(async move { holder.get_or_load(&key(1), &long_here, fails).await });
+    hold.reached().await;
+    let acquire = bed.proxy.hold_when(ClientToServer, b"EVALSHA");
+    let waiting = tokio::spawn({
+        let load = row.load();
+        async move { waiter.get_or_load(&key(1), &long_there, load).await.unwrap() }
+    });
+    acquire.reached().await;
+    // It will be told that the lease is held; its second READ, over the tracking connection, is on its way when the
+    // holder gives up. Nobody is told, because nobody has asked yet.
+    let tracked = bed.proxy.hold_when(ClientToServer, key(1).name());
+    acquire.release();
+    tracked.reached().await;
+    hold.release();
+    assert!(soon("the holder", holding).await.unwrap().is_err());
+    let redis = bare(&bed.redis.url()).await;
+    soon("the lease is given back", async {
+        while redis.get::<Option<Vec<u8>>, _>(key(1).name().clone()).await.unwrap().is_some() {}
+    })
+    .await;
+    tracked.release();
+    assert_eq!(soon("the waiter", waiting).await.unwrap().outcome, Outcome::Miss);
+}
