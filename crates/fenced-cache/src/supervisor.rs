@@ -185,11 +185,11 @@ async fn establish_trust(weak: Weak<Inner>, session: Arc<Session>) {
         return;
     }
     // Until now the deposed primary may have confirmed writes that this one has not heard of.
-    let Some(settle) = weak.upgrade().map(|inner| inner.settings.settle) else { return };
-    sleep(settle).await;
+    let Some(silent) = weak.upgrade().map(|inner| inner.settings.settle) else { return };
+    sleep(silent).await;
     loop {
         let Some(inner) = weak.upgrade() else { return };
-        match repeat_young(&inner, &session).await {
+        match settle(&inner, &session).await {
             Ok(()) => return,
             Err(error) => debug!(%error, "the second replay failed, retrying"),
         }
@@ -200,8 +200,7 @@ async fn establish_trust(weak: Weak<Inner>, session: Arc<Session>) {
 
 /// `true` if this Redis is another one than that of the last finished replay.
 async fn replay(inner: &Inner, session: &Session) -> Result<bool, BoxError> {
-    let node = format!("{}/primary", inner.settings.keyspace.namespace());
-    let known = inner.journal.identity(&node).await?;
+    let known = inner.journal.identity(&node(inner)).await?;
     if known.as_ref() == Some(&session.identity) {
         let mut after = RecordId(i64::MIN);
         loop {
@@ -213,8 +212,19 @@ async fn replay(inner: &Inner, session: &Session) -> Result<bool, BoxError> {
     }
     info!(run_id = session.identity.run_id, "another redis than before: repeating the recent invalidations");
     repeat_young(inner, session).await?;
-    inner.journal.remember(&node, &session.identity).await?;
     Ok(true)
+}
+
+fn node(inner: &Inner) -> String {
+    format!("{}/primary", inner.settings.keyspace.namespace())
+}
+
+/// The last replay, after which this Redis is no longer "another one" to anybody. Recorded no earlier: if this process
+/// died, or lost its connection, in between, the next one would find the pair and leave the second replay out.
+async fn settle(inner: &Inner, session: &Session) -> Result<(), BoxError> {
+    repeat_young(inner, session).await?;
+    inner.journal.remember(&node(inner), &session.identity).await?;
+    Ok(())
 }
 
 const PAGE: usize = 1_000;

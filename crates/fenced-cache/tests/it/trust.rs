@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use fenced_cache::{Cache, Effects, Outcome, WriteOutcome};
 use fred::interfaces::KeysInterface;
@@ -41,8 +42,8 @@ async fn a_process_that_has_just_started_trusts_nothing_before_the_replay() {
 async fn on_the_same_redis_only_what_is_unmarked_is_repeated() {
     let redis = testbed::redis().await;
     let ledger = Arc::new(Ledger::default());
-    let first = trusted(settings(&redis.url()), ledger.clone()).await;
-    assert!(ledger.identity.lock().unwrap().is_some(), "the first replay is recorded");
+    let first = trusted(settings(&redis.url()).settle(Duration::ZERO), ledger.clone()).await;
+    eventually("the last replay is recorded", || ledger.identity.lock().unwrap().is_some()).await;
     let (policy, row) = (policy(&first), Row::new());
     for id in [1, 2] {
         first.get_or_load(&key(id), &policy, row.load()).await.unwrap();
@@ -93,8 +94,11 @@ async fn another_redis_hears_everything_recent_before_it_is_read() {
 async fn the_replay_is_repeated_once_the_deposed_primary_is_silent() {
     let redis = testbed::redis().await;
     let ledger = Arc::new(Ledger::default());
-    let settle = std::time::Duration::from_millis(300);
-    let cache = trusted(settings(&redis.url()).settle(settle), ledger.clone()).await;
+    let cache = trusted(settings(&redis.url()).settle(Duration::from_millis(300)), ledger.clone()).await;
+    assert!(
+        ledger.identity.lock().unwrap().is_none(),
+        "until then this Redis is another one to everybody who connects"
+    );
     // Confirmed by the deposed primary after this one was replayed to.
     let (policy, row) = (policy(&cache), Row::new());
     cache.get_or_load(&key(1), &policy, row.load()).await.unwrap();
@@ -104,6 +108,7 @@ async fn the_replay_is_repeated_once_the_deposed_primary_is_silent() {
         while version(&cache.get_or_load(&key(1), &policy, row.load()).await.unwrap()) != 2 {}
     })
     .await;
+    eventually("it is recorded", || ledger.identity.lock().unwrap().is_some()).await;
 }
 
 #[tokio::test]
