@@ -1,6 +1,6 @@
 //! One integration binary: the protocol on a real Redis, and its model.
 
-// mod model;
+mod model;
 mod network;
 mod outage;
 mod reading;
