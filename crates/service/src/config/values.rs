@@ -133,7 +133,8 @@ impl fmt::Display for DatabaseUrl {
     }
 }
 
-/// The URL of a Redis server: `redis://`, `rediss://` (TLS), or `redis+unix://` with the path of a socket. Shown without its password.
+/// The URL of a Redis server: `redis://`, `rediss://` (TLS), or `redis+unix://` with the path of a socket; which of
+/// these an app can use is the app's to say. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(String);
 

@@ -1,0 +1,132 @@
+//! One replica, put together.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use axum::Router;
+use futures_util::future::BoxFuture;
+use outbox::Outbox;
+use service::{Server, Telemetry};
+
+use crate::config::{CacheArgs, CacheMode, ServeArgs};
+use crate::entry::Names;
+use crate::migrate::MIGRATIONS;
+use crate::reads::{Database, Fenced, LoadDeadlines, Naive, Off, Reads, Tuning};
+use crate::routes::{self, Blog};
+use crate::store::Store;
+
+/// A replica that has its ports and is not serving yet.
+#[derive(Debug)]
+pub struct App {
+    server: Server,
+    routes: Router,
+}
+
+/// Installs logs and metrics for the whole process; comes before everything that records any.
+///
+/// # Errors
+/// When somebody else has installed a recorder.
+pub fn telemetry(log: &service::config::LogArgs) -> anyhow::Result<Telemetry> {
+    let histograms = [
+        (fenced_cache::metrics::HISTOGRAMS, fenced_cache::metrics::BUCKETS),
+        (outbox::metrics::HISTOGRAMS, outbox::metrics::BUCKETS),
+    ];
+    let mut builder = service::telemetry("blog-api", env!("CARGO_PKG_VERSION"));
+    for (names, buckets) in histograms {
+        builder = names.iter().fold(builder, |builder, name| builder.buckets(name, buckets));
+    }
+    Ok(builder.install(log)?)
+}
+
+impl App {
+    /// Takes the ports and starts everything that runs in the background. Waits for neither PostgreSQL nor Redis: whether they
+    /// are there decides how requests are answered, and what the readiness says.
+    ///
+    /// # Errors
+    /// When a port is taken, or a setting is one that the cache cannot work with.
+    pub async fn build(args: &ServeArgs, telemetry: &Telemetry) -> anyhow::Result<Self> {
+        let mut server = Server::bind(&args.server, telemetry).await?;
+        // What uses the pool stops before the pool closes, and is made after it.
+        let closing = Closing::before_all_else(&mut server);
+        let pool = service::postgres::connect(&mut server, &args.database, "blog-api");
+        MIGRATIONS.require(&mut server, &args.database.database_url, "blog-api migrate");
+        let database = Database::new(
+            Store::new(pool.clone()),
+            Outbox::new(pool, crate::SCHEMA)?,
+            Names::new(fenced_cache::Keyspace::new(crate::NAMESPACE)?),
+        );
+        let reads = reads(args, database, &server, &closing)?;
+        let routes = routes::router(Blog { reads }).context("the OpenAPI document cannot be written")?;
+        Ok(Self { server, routes })
+    }
+
+    /// The address of the API.
+    #[must_use]
+    pub fn api_address(&self) -> SocketAddr {
+        self.server.api_address()
+    }
+
+    /// The address of the admin port.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.server.admin_address()
+    }
+
+    /// Serves until SIGINT or SIGTERM has been obeyed.
+    ///
+    /// # Errors
+    /// When the signals cannot be received.
+    pub async fn run(self) -> anyhow::Result<()> {
+        Ok(self.server.run(self.routes).await?)
+    }
+
+    /// Serves until `stop` is ready, and stops in order.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
+        self.server.run_until(self.routes, stop).await;
+    }
+}
+
+fn reads(args: &ServeArgs, database: Database, server: &Server, closing: &Closing) -> anyhow::Result<Reads> {
+    let CacheArgs { mode, redis_url } = &args.cache;
+    let deadlines = LoadDeadlines { usual: args.database.database_statement_timeout };
+    // The configuration is checked: only without a cache there is no URL.
+    let redis_url = redis_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default();
+    Ok(match mode {
+        CacheMode::Fenced => {
+            let tuning = Tuning { redis_url, database_pool: args.database.database_pool, deadlines };
+            let (fenced, running) = Fenced::start(database, tuning, server)?;
+            closing.set(running.stop());
+            Reads::Fenced(fenced)
+        }
+        CacheMode::Naive => {
+            let naive = Naive::start(database, &redis_url, deadlines, server.tasks(), &server.health())?;
+            closing.set(naive.clone().stop());
+            Reads::Naive(naive)
+        }
+        CacheMode::Off => Reads::Off(Off::new(database, deadlines, server.tasks())),
+    })
+}
+
+/// A close hook that takes its place in the order now and learns later what it has to do.
+#[derive(Clone, Default)]
+struct Closing(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl Closing {
+    fn before_all_else(server: &mut Server) -> Self {
+        let closing = Self::default();
+        let hook = closing.clone();
+        server.on_close("cache", move || async move {
+            let close = hook.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(close) = close {
+                close.await;
+            }
+        });
+        closing
+    }
+
+    fn set(&self, close: impl Future<Output = ()> + Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(close));
+    }
+}

@@ -1,0 +1,201 @@
+//! Everything that an answer of the API can say instead of what was asked for.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use fenced_cache::ReadError;
+use http::header::ETAG;
+use service::Problem;
+use sqlx::error::DatabaseError;
+
+use crate::conditional::EntityTag;
+use crate::domain::{AuthorName, PostId};
+use crate::headers::{UNKNOWN, X_CACHE_WRITE};
+use crate::store::LoadError;
+
+/// How long a client should wait before it repeats what this replica could not do now.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// An error of a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such post.
+    #[error("there is no post {0}")]
+    NoSuchPost(PostId),
+    /// There is no such author.
+    #[error("there is no author {0}")]
+    NoSuchAuthor(AuthorName),
+    /// The body is JSON of the right shape, and what it says is not allowed.
+    #[error("{} fields are wrong", .0.len())]
+    Invalid(Vec<Field>),
+    /// A header that must not be ignored is not understood.
+    #[error("the header {name} is malformed")]
+    MalformedHeader {
+        /// The header's name.
+        name: &'static str,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The post has another version than those the client is willing to change.
+    #[error("the post has another version")]
+    PreconditionFailed {
+        /// The tag of the version that it has.
+        current: EntityTag,
+    },
+    /// The document could not be read.
+    #[error("the document could not be read")]
+    Read(#[from] ReadError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// The COMMIT was not answered, and the database has since said that it did not happen.
+    #[error("the transaction was rolled back")]
+    RolledBack,
+    /// The COMMIT was not answered, and it is not known what became of it.
+    #[error("it is not known whether the transaction was committed")]
+    InDoubt,
+    /// The task that wrote panicked.
+    #[error("the write panicked")]
+    Panicked,
+}
+
+/// What is wrong with one field of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pointer: String,
+    detail: String,
+}
+
+impl Field {
+    /// `pointer` is a JSON pointer into the body.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Database(error) => Self::Database(error),
+            error @ LoadError::Encode(_) => Self::Read(ReadError::Load(Arc::new(error))),
+        }
+    }
+}
+
+impl Error {
+    /// The problem document.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        match self {
+            Self::NoSuchPost(id) => Problem::not_found(format!("There is no post {id}.")),
+            Self::NoSuchAuthor(name) => Problem::not_found(format!("There is no author {name}.")),
+            Self::Invalid(fields) => fields
+                .into_iter()
+                .fold(Problem::unprocessable("The body's data are not allowed."), |problem, field| {
+                    problem.field(field.pointer, field.detail)
+                }),
+            Self::MalformedHeader { name, allowed } => {
+                Problem::bad_request(format!("The header {name} is not understood: it {allowed}."))
+            }
+            Self::PreconditionFailed { current } => {
+                Problem::precondition_failed("The post has been changed since: read it again.")
+                    .header(ETAG, current.header())
+            }
+            Self::Read(error) => unreadable(error),
+            Self::Database(error) => refused(error),
+            Self::RolledBack => Problem::unavailable(
+                "The connection to the database broke, and nothing was changed.",
+                RETRY_AFTER,
+            ),
+            Self::InDoubt => Problem::unavailable(
+                "The connection to the database broke while the change was committed. Read again to see whether it happened.",
+                RETRY_AFTER,
+            )
+            .header(X_CACHE_WRITE, UNKNOWN),
+            error @ Self::Panicked => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        error.into_problem()
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.into_problem().into_response()
+    }
+}
+
+fn unreadable(error: ReadError) -> Problem {
+    match error {
+        // One failure is shared by all who waited for the load.
+        ReadError::Load(cause) => match cause.downcast_ref::<LoadError>() {
+            Some(LoadError::Database(error)) if is_unavailable(error) || is_empty(error) => {
+                tracing::warn!(%error, "database unavailable");
+                unavailable()
+            }
+            _ => Problem::internal(cause.as_ref()),
+        },
+        ReadError::LoadTimeout => {
+            tracing::warn!("a load did not end within its deadline");
+            Problem::unavailable("The database did not answer in time.", RETRY_AFTER)
+        }
+        ReadError::Overloaded { retry_after } => {
+            Problem::unavailable("The cache is away, and the database has no more room for reads.", retry_after)
+        }
+        error => Problem::internal(&error),
+    }
+}
+
+fn unavailable() -> Problem {
+    Problem::unavailable("The database cannot be used right now.", RETRY_AFTER)
+}
+
+/// Whether the database has not been migrated yet: there is no such table, or no such schema. The readiness says so too.
+fn is_empty(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| matches!(&*code, "42P01" | "3F000"))
+}
+
+/// Whether the database cannot answer now, as opposed to having been asked a wrong question.
+fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        // Connection exceptions, lack of resources, operator intervention (a statement timeout among them).
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// A constraint of the schema that a client's data violated, as what the client did. The types of the domain keep most
+/// of this from happening; a row that went away meanwhile they cannot see.
+fn refused(error: sqlx::Error) -> Problem {
+    if is_empty(&error) {
+        tracing::warn!(%error, "database unavailable");
+        return unavailable();
+    }
+    let constraint = error.as_database_error().and_then(|error| error.constraint()).map(ToOwned::to_owned);
+    let field = |pointer, detail: &'static str| {
+        Problem::unprocessable(Cow::Borrowed("The body's data are not allowed.")).field(pointer, detail)
+    };
+    match constraint.as_deref() {
+        Some("posts_author_id_fkey") => field("/author", "there is no such author any more"),
+        Some("posts_title_check") => field("/title", "must have 1 to 200 characters"),
+        Some("posts_body_check") => field("/body", "must have 1 to 65536 bytes"),
+        Some("posts_tags_check") => field("/tags", "must be at most 10 different tags"),
+        Some("comments_author_check") => field("/author", "must have 1 to 100 characters"),
+        Some("comments_body_check") => field("/body", "must have 1 to 16384 bytes"),
+        Some("comments_post_id_fkey") => Problem::not_found("There is no such post any more."),
+        _ => Problem::from(error),
+    }
+}

@@ -1,0 +1,213 @@
+//! Real answers against the OpenAPI document: status, media type, headers, schema. Stricter than JSON Schema is: a keyword that
+//! this does not know, and a property that the schema does not name, fail the test.
+
+use std::collections::BTreeSet;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use ::http::{HeaderMap, Method};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::http::Answer;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(blog_api::routes::openapi()).unwrap());
+
+/// Which of the documented answers have been seen: `get /posts/{id} 200`.
+static SEEN: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(Mutex::default);
+
+/// The document itself.
+pub(crate) fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+/// Every documented answer: `get /posts/{id} 200`.
+pub(crate) fn documented() -> BTreeSet<String> {
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+    });
+    operations
+        .flat_map(|(path, method, operation)| {
+            operation["responses"].as_object().unwrap().keys().map(move |status| format!("{method} {path} {status}"))
+        })
+        .collect()
+}
+
+/// What has been seen so far.
+pub(crate) fn seen() -> BTreeSet<String> {
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The path's template in the document.
+fn template(path: &str) -> Option<&'static String> {
+    let path = path.split('?').next().unwrap();
+    let fits = |template: &str| {
+        let (template, path): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
+        template.len() == path.len()
+            && template.iter().zip(&path).all(|(template, part)| template.starts_with('{') || template == part)
+    };
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    // A template without parameters goes first, as in the router.
+    paths.keys().find(|template| *template == path).or_else(|| paths.keys().find(|template| fits(template)))
+}
+
+/// Panics if this is not an answer that the document describes.
+pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
+    let Some(template) = template(path) else {
+        // Files of the documentation, and what is not there at all.
+        assert!(answer.status == 404 || path.starts_with("/docs"), "{path} is not in the document: {answer:?}");
+        return;
+    };
+    let name = if method == Method::HEAD { "get".to_owned() } else { method.as_str().to_lowercase() };
+    let operation = &DOCUMENT["paths"][template][&name];
+    if operation.is_null() {
+        assert_eq!(answer.status, 405, "{name} {template} is not in the document: {answer:?}");
+        let allowed: BTreeSet<String> =
+            answer.header("allow").to_lowercase().split(',').map(ToOwned::to_owned).collect();
+        let mut documented: BTreeSet<String> =
+            DOCUMENT["paths"][template].as_object().unwrap().keys().cloned().collect();
+        if documented.contains("get") {
+            documented.insert("head".to_owned());
+        }
+        assert_eq!(allowed, documented, "{answer:?}");
+        return;
+    }
+    let status = answer.status.as_str();
+    let response = &operation["responses"][status];
+    assert!(!response.is_null(), "{name} {template} does not document {status}: {answer:?}");
+    check_headers(response, &answer.headers, answer);
+    if method == Method::HEAD {
+        return;
+    }
+    match response["content"].as_object() {
+        None => assert!(answer.body.is_empty(), "a body that is not documented: {answer:?}"),
+        Some(content) => {
+            let (media_type, described) = content.iter().next().unwrap();
+            assert_eq!(answer.header("content-type"), media_type, "{answer:?}");
+            if let Some(schema) = described.get("schema") {
+                let value = answer.json();
+                // A problem may have members of its own (RFC 9457).
+                let checked = if media_type == "application/problem+json" {
+                    matches(&value, schema, &mut BTreeSet::new())
+                } else {
+                    conforms(&value, schema)
+                };
+                checked.unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+            }
+        }
+    }
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{name} {template} {status}"));
+}
+
+/// A documented header is there. Age is documented as being there only sometimes, and the headers about the cache are on each answer.
+fn check_headers(response: &Value, headers: &HeaderMap, answer: &Answer) {
+    for (name, header) in response["headers"].as_object().into_iter().flatten() {
+        let Some(value) = headers.get(name) else {
+            assert_eq!(name, "Age", "{name} is missing: {answer:?}");
+            continue;
+        };
+        let text = value.to_str().unwrap();
+        let value = match header["schema"]["type"].as_str() {
+            Some("integer") => serde_json::from_str(text).unwrap(),
+            _ => Value::from(text),
+        };
+        conforms(&value, &header["schema"]).unwrap_or_else(|error| panic!("{name}: {error}: {answer:?}"));
+    }
+}
+
+/// Whether the value has this schema.
+pub(crate) fn conforms(value: &Value, schema: &Value) -> Result<(), String> {
+    let mut named = BTreeSet::new();
+    matches(value, schema, &mut named)?;
+    // A schema without properties is one for any value.
+    if !named.is_empty()
+        && let Some(object) = value.as_object()
+        && let Some(unknown) = object.keys().find(|key| !named.contains(*key))
+    {
+        return Err(format!("the schema does not name {unknown:?}"));
+    }
+    Ok(())
+}
+
+/// As `conforms`, for a schema that may be one of several for the same object: `named` collects the properties.
+fn matches(value: &Value, schema: &Value, named: &mut BTreeSet<String>) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("{value} is not {what}"));
+    for (keyword, rule) in schema.as_object().ok_or("a schema is an object")? {
+        let fits = match keyword.as_str() {
+            "description" | "example" | "additionalProperties" | "default" => true,
+            "$ref" => {
+                let name = rule.as_str().and_then(|path| path.strip_prefix("#/components/schemas/")).unwrap();
+                let referred = &DOCUMENT["components"]["schemas"][name];
+                matches(value, referred, named)?;
+                true
+            }
+            "allOf" => {
+                rule.as_array().unwrap().iter().try_for_each(|schema| matches(value, schema, named))?;
+                true
+            }
+            "type" => match rule {
+                Value::String(name) => is_a(value, name),
+                Value::Array(names) => names.iter().any(|name| is_a(value, name.as_str().unwrap())),
+                _ => return Err(format!("unknown type {rule}")),
+            },
+            "format" => has_format(value, rule.as_str().unwrap())?,
+            "minimum" => value.as_i64().is_none_or(|number| number >= rule.as_i64().unwrap()),
+            "maximum" => value.as_i64().is_none_or(|number| number <= rule.as_i64().unwrap()),
+            "minLength" => length(value).is_none_or(|length| length >= rule.as_u64().unwrap()),
+            "maxLength" => length(value).is_none_or(|length| length <= rule.as_u64().unwrap()),
+            "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= rule.as_u64().unwrap()),
+            "items" => {
+                value.as_array().into_iter().flatten().try_for_each(|item| conforms(item, rule))?;
+                true
+            }
+            "required" => {
+                let names = rule.as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+                let missing = names.into_iter().find(|name| value.get(name).is_none());
+                missing.map_or(Ok(true), |name| Err(format!("{name} is missing in {value}")))?
+            }
+            "properties" => {
+                properties(value, rule.as_object().unwrap(), named)?;
+                true
+            }
+            unknown => return Err(format!("this checker does not know the keyword {unknown}")),
+        };
+        if !fits {
+            return wrong(&format!("{keyword} {rule}"));
+        }
+    }
+    Ok(())
+}
+
+fn properties(value: &Value, rules: &Map<String, Value>, named: &mut BTreeSet<String>) -> Result<(), String> {
+    named.extend(rules.keys().cloned());
+    rules.iter().try_for_each(|(name, rule)| match value.get(name) {
+        Some(member) => conforms(member, rule).map_err(|error| format!("{name}: {error}")),
+        None => Ok(()),
+    })
+}
+
+fn is_a(value: &Value, name: &str) -> bool {
+    match name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "null" => value.is_null(),
+        _ => false,
+    }
+}
+
+fn has_format(value: &Value, format: &str) -> Result<bool, String> {
+    match format {
+        "date-time" => Ok(value.as_str().is_some_and(|text| OffsetDateTime::parse(text, &Rfc3339).is_ok())),
+        "int32" => Ok(value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())),
+        "int64" => Ok(true),
+        unknown => Err(format!("this checker does not know the format {unknown}")),
+    }
+}
+
+/// In characters, which is what JSON Schema counts.
+fn length(value: &Value) -> Option<u64> {
+    value.as_str().map(|text| text.chars().count() as u64)
+}

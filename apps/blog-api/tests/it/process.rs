@@ -1,0 +1,254 @@
+//! The real program: its commands, its exit status, its signals.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use ::http::Method;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::http::Request;
+use crate::stage::{SOON, Stage};
+
+fn blog_api(args: &[&str]) -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_blog-api")));
+    command.args(args).env_clear().kill_on_drop(true).stdin(Stdio::null());
+    command
+}
+
+async fn output(command: &mut Command) -> Output {
+    timeout(SOON, command.output()).await.expect("the program ends").unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn every_wrong_setting_is_one_line_and_the_status_is_64() {
+    let wrong = [
+        "--listen",
+        "nowhere",
+        "--admin-listen",
+        "127.0.0.1:99999",
+        "--database-pool",
+        "0",
+        "--cache",
+        "maybe",
+        "--cache-redis-url",
+        "http://user:secret@host",
+        "--drain",
+        "soon",
+        "--log-format",
+        "xml",
+        "--database-url",
+        "mysql://user:secret@host/db",
+        "--database-statement-timeout",
+        "0s",
+    ];
+    let ended = output(&mut blog_api(&wrong)).await;
+    let told = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(64), "{told}");
+    assert!(ended.stdout.is_empty() && !told.contains("secret"), "{told}");
+    for flag in wrong.iter().filter(|arg| arg.starts_with("--")) {
+        assert_eq!(told.lines().filter(|line| line.contains(&format!("{flag} "))).count(), 1, "{flag}: {told}");
+    }
+    assert_eq!(told.lines().count(), 9, "{told}");
+
+    // By environment, and what is missing.
+    let ended = output(blog_api(&[]).env("LISTEN", "x").env("CACHE", "y")).await;
+    let told = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(64), "{told}");
+    assert!(["LISTEN", "CACHE", "--database-url"].iter().all(|name| told.contains(name)), "{told}");
+    let ended = output(&mut blog_api(&["--database-url", "postgres://h/d"])).await;
+    assert_eq!(ended.status.code(), Some(64));
+    assert!(text(&ended.stderr).contains("--cache-redis-url"), "{}", text(&ended.stderr));
+    let ended = output(&mut blog_api(&["migrate", "--database-url", "x"])).await;
+    assert_eq!(ended.status.code(), Some(64));
+    assert_eq!(output(&mut blog_api(&["nonsense"])).await.status.code(), Some(64));
+}
+
+#[tokio::test]
+async fn help_version_and_document_need_no_settings() {
+    let help = output(&mut blog_api(&["serve", "--help"])).await;
+    assert!(help.status.success());
+    for flag in [
+        "--listen",
+        "--admin-listen",
+        "--database-url",
+        "--database-pool",
+        "--cache",
+        "--cache-redis-url",
+        "--drain",
+        "RUST_LOG",
+    ] {
+        assert!(text(&help.stdout).contains(flag), "{flag}");
+    }
+    let version = output(&mut blog_api(&["--version"])).await;
+    assert_eq!(text(&version.stdout).trim(), format!("blog-api {}", env!("CARGO_PKG_VERSION")));
+    let document = output(&mut blog_api(&["openapi"])).await;
+    assert!(document.status.success());
+    let document: serde_json::Value = serde_json::from_slice(&document.stdout).unwrap();
+    assert_eq!(&document, crate::contract::document());
+}
+
+#[tokio::test]
+async fn migrating_twice_and_at_once_is_fine() {
+    let empty = testbed::database("empty", async |_: &str| Ok::<_, sqlx::Error>(())).await;
+    let url = empty.url();
+    let migrate = || async { output(blog_api(&["migrate"]).env("DATABASE_URL", &url)).await };
+    let (one, two, three) = tokio::join!(migrate(), migrate(), migrate());
+    for ended in [one, two, three, migrate().await] {
+        assert!(ended.status.success(), "{}", text(&ended.stderr));
+    }
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    let tables: Vec<String> = sqlx::query_scalar("select schemaname || '.' || tablename from pg_tables where schemaname not in ('pg_catalog', 'information_schema') order by 1")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    let expected =
+        ["_sqlx_migrations", "authors", "cache_identity", "comments", "outbox", "outbox_version", "post_tags", "posts"];
+    assert_eq!(tables, expected.map(|table| format!("blog.{table}")));
+    let run: i64 = sqlx::query_scalar("select count(*) from blog._sqlx_migrations").fetch_one(&pool).await.unwrap();
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").read_dir().unwrap().count();
+    assert_eq!(usize::try_from(run).unwrap(), files);
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_migrated_is_one_line() {
+    let ended = output(&mut blog_api(&["migrate", "--database-url", "postgres://u:secret@127.0.0.1:1/d"])).await;
+    let told = text(&ended.stderr);
+    assert_eq!((ended.status.code(), told.lines().count()), (Some(69), 1), "{told}");
+    assert!(told.starts_with("error: ") && !told.contains("secret"), "{told}");
+}
+
+/// A replica in a process of its own.
+struct Process {
+    child: Child,
+    api: SocketAddr,
+    admin: SocketAddr,
+    /// Open for as long as the process runs: it logs.
+    log: Log,
+}
+
+enum Log {
+    Out(Lines<BufReader<ChildStdout>>),
+    Err(Lines<BufReader<ChildStderr>>),
+}
+
+impl Process {
+    async fn start(database_url: &str, redis_url: &str) -> Self {
+        let mut child = blog_api(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--drain",
+            "0s",
+            "--log-format",
+            "json",
+        ])
+        .env("DATABASE_URL", database_url)
+        .env("CACHE_REDIS_URL", redis_url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut err = BufReader::new(child.stderr.take().unwrap()).lines();
+        let listening = async {
+            loop {
+                let (line, is_out) = tokio::select! {
+                    Ok(Some(line)) = out.next_line() => (line, true),
+                    Ok(Some(line)) = err.next_line() => (line, false),
+                    else => panic!("it ended before it listened"),
+                };
+                if line.contains("\"listening\"") {
+                    return (line, is_out);
+                }
+            }
+        };
+        let (line, is_out) = timeout(SOON, listening).await.expect("it listens");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let address = |name: &str| {
+            let found = line.get(name).or_else(|| line["fields"].get(name)).unwrap_or_else(|| panic!("{line}"));
+            found.as_str().unwrap().parse().unwrap()
+        };
+        let log = if is_out { Log::Out(out) } else { Log::Err(err) };
+        Self { child, api: address("api"), admin: address("admin"), log }
+    }
+
+    async fn get(&self, path: &str) -> crate::http::Answer {
+        Request::new(self.api, Method::GET, path).send().await
+    }
+
+    /// Sends SIGTERM and returns the exit status.
+    async fn terminate(mut self) -> Option<i32> {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let rest = async {
+            match &mut self.log {
+                Log::Out(lines) => while let Ok(Some(_)) = lines.next_line().await {},
+                Log::Err(lines) => while let Ok(Some(_)) = lines.next_line().await {},
+            }
+        };
+        let (status, ()) = timeout(SOON, async { tokio::join!(self.child.wait(), rest) }).await.expect("it stops");
+        status.unwrap().code()
+    }
+}
+
+#[tokio::test]
+async fn it_serves_and_stops_on_a_signal() {
+    let stage = Stage::set().await;
+    let id = stage.replica().await.write("ann", "t", &[]).await;
+    let process = Process::start(&stage.database.url(), &stage.redis.url()).await;
+    process.get(&format!("/posts/{id}")).await.expect(200);
+    let metrics = Request::new(process.admin, Method::GET, "/metrics").try_send().await.unwrap();
+    let metrics = text(&metrics.body);
+    for name in [
+        "cache_reads_total",
+        "outbox_unapplied",
+        "http_requests_total",
+        "db_pool_connections",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(metrics.contains(name), "{name} in {metrics}");
+    }
+    assert!(metrics.contains("route=\"/posts/{id}\""), "{metrics}");
+    for (probe, status) in [("/livez", 200), ("/startupz", 200)] {
+        Request::new(process.admin, Method::GET, probe).try_send().await.unwrap().expect(status);
+    }
+    assert_eq!(process.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn with_both_stores_dead_it_starts_answers_and_stops() {
+    let process = Process::start("postgres://127.0.0.1:1/none", "redis://127.0.0.1:1").await;
+    assert_eq!(process.get("/noop").await.expect(200).body.len(), 1_600);
+    process.get("/posts/1").await.problem(503);
+    Request::new(process.admin, Method::GET, "/readyz").try_send().await.unwrap().expect(503);
+    Request::new(process.admin, Method::GET, "/livez").try_send().await.unwrap().expect(200);
+    assert_eq!(process.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_one_line() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = blog_api(&[
+        "--listen",
+        &address,
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--cache",
+        "off",
+        "--database-url",
+        "postgres://h/d",
+    ]);
+    let ended = output(command.env("RUST_LOG", "error")).await;
+    let told = text(&ended.stderr);
+    assert_eq!((ended.status.code(), told.lines().count()), (Some(69), 1), "{told}");
+    assert!(told.contains(&address) && told.contains("--listen"), "{told}");
+}

@@ -1,0 +1,336 @@
+//! The command line: what can be asked for, and what is refused.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::OsStringValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::blog::performance::PerformanceArgs;
+use crate::exit::Failure;
+use crate::target::TargetArgs;
+
+const EXIT_CODES: &str = "\
+Exit status:
+   0  everything that was checked held
+   1  an invariant is broken, or an experiment proved nothing
+  64  a wrong flag or setting
+  69  something that is needed could not be had (a server, a port, a binary)
+  75  another `lab up` runs on the same data
+ 130  interrupted by Ctrl-C before the work was done (143: by SIGTERM)";
+
+/// Runs the services on this machine, drives them, and judges them.
+#[derive(Debug, clap::Parser)]
+#[command(name = "lab", version, after_help = EXIT_CODES, args_override_self = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Start PostgreSQL, Redis and the replicas, fill the database, run the experiments, stay up
+    #[command(after_help = EXIT_CODES)]
+    Up(UpArgs),
+    /// Seed the blog, and run experiments on it
+    #[command(subcommand)]
+    Blog(BlogCommand),
+    /// Ends the processes whose ids come on stdin when stdin closes (the lab starts it for itself)
+    #[command(hide = true)]
+    Guard,
+    /// Becomes PROGRAM when a byte comes on stdin (the lab starts it for itself)
+    #[command(hide = true)]
+    Launch {
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum BlogCommand {
+    /// Fill the blog's tables; a second run finishes what an interrupted one left
+    #[command(after_help = EXIT_CODES)]
+    Seed(SeedArgs),
+    /// Measure hits, misses, stampedes and staleness over all replicas
+    #[command(after_help = EXIT_CODES)]
+    Performance(PerformanceCommand),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PerformanceCommand {
+    #[command(flatten)]
+    pub(crate) targets: TargetArgs,
+    #[command(flatten)]
+    pub(crate) performance: PerformanceArgs,
+}
+
+/// The parts of the system that `lab up` can be limited to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    Blog,
+}
+
+/// Fewest and most posts. Below the least, a run measures set-up and not a cache; above the most,
+/// a laptop's disk is the subject.
+const POSTS: std::ops::RangeInclusive<u64> = 1_000..=5_000_000;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct UpArgs {
+    /// How many posts the blog has (1000 to 5000000); more than there are grows the data, fewer needs --fresh
+    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(POSTS))]
+    pub(crate) posts: u64,
+
+    /// How many replicas of each service run (1 to 16)
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) replicas: u16,
+
+    /// Run this part only [default: all]
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) only: Option<Part>,
+
+    /// End after the experiments; the exit status says whether every invariant held
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Start the system without running the experiments
+    #[arg(long)]
+    pub(crate) no_experiments: bool,
+
+    /// Drop the data of an earlier run first
+    #[arg(long)]
+    pub(crate) fresh: bool,
+
+    /// Folder for data, logs and the state file; PostgreSQL's user must be able to reach it
+    /// [default: /var/tmp/redis-in-real-backends-<uid>]
+    #[arg(long, value_name = "DIR", env = "LAB_DATA")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Port of the private PostgreSQL; 0 picks a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) postgres_port: u16,
+
+    /// Port of the private Redis; 0 picks a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) redis_port: u16,
+
+    /// API port of the first replica, the others follow it; 0 picks free ones
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) api_port: u16,
+
+    /// Admin port of the first replica, the others follow it; 0 picks free ones
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) admin_port: u16,
+
+    /// Use this PostgreSQL instead of a private one (the schemas `blog` and `lab` of the database named)
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
+    pub(crate) database_url: Option<String>,
+
+    /// Use this Redis instead of a private one (the keys below `blog:`)
+    #[arg(long, value_name = "URL", env = "CACHE_REDIS_URL", hide_env_values = true, value_parser = redis_url)]
+    pub(crate) cache_redis_url: Option<String>,
+
+    /// The blog-api binary [default: the one beside `lab`]
+    #[arg(long, value_name = "PATH", env = "LAB_BLOG_API")]
+    pub(crate) blog_api: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SeedArgs {
+    /// How many posts the blog has afterwards (1000 to 5000000)
+    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(POSTS))]
+    pub(crate) posts: u64,
+
+    /// The database, migrated by `blog-api migrate` [default: the one of the running `lab up`]
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
+    pub(crate) database_url: Option<String>,
+
+    /// How many connections load at once (1 to 16) [default: one per processor, at least 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) streams: Option<u16>,
+
+    /// Data folder of the running `lab up`
+    #[arg(long, value_name = "DIR", env = "LAB_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+fn database_url(text: &str) -> Result<String, String> {
+    let expected = || "expected postgres://user:password@host:port/database".to_owned();
+    // sqlx reads the parts of any URL, whatever its scheme.
+    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+        return Err(expected());
+    }
+    text.parse::<sqlx::postgres::PgConnectOptions>().map(|_| text.to_owned()).map_err(|_| expected())
+}
+
+fn redis_url(text: &str) -> Result<String, String> {
+    let expected = || "expected redis://user:password@host:port".to_owned();
+    // Without TLS built in, the client would take rediss:// and connect in the clear.
+    if !text.starts_with("redis://") {
+        return Err(expected());
+    }
+    fred::types::config::Config::from_url(text).map(|_| text.to_owned()).map_err(|_| expected())
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// `--help` or `--version`: the text that was asked for.
+    Shown(clap::Error),
+    /// One line per wrong setting.
+    Wrong(Failure),
+}
+
+impl Refused {
+    /// Prints it, and picks the exit status.
+    pub(crate) fn report(self) -> ExitCode {
+        match self {
+            Self::Shown(text) => {
+                // Nothing sensible is left to do when stdout is closed.
+                let _ = text.print();
+                ExitCode::SUCCESS
+            }
+            Self::Wrong(failure) => crate::exit::report(&failure.into()),
+        }
+    }
+}
+
+/// Parses the command line and the environment.
+///
+/// # Errors
+/// All wrong values at once: clap itself stops at the first, so the setting at fault is relaxed to
+/// any text and the parse is repeated until nothing new is wrong.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Refused> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut command = Cli::command();
+    let mut wrong = Vec::new();
+    loop {
+        let error = match command.clone().try_get_matches_from(&args) {
+            Ok(matches) if wrong.is_empty() => match Cli::from_arg_matches(&matches) {
+                Ok(cli) => return Ok(cli),
+                Err(error) => error,
+            },
+            Ok(_) => return Err(Refused::Wrong(Failure::Usage(wrong))),
+            Err(error) => error,
+        };
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                return Err(Refused::Shown(error));
+            }
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+                wrong.push(one_line(&error));
+                let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+                    return Err(Refused::Wrong(Failure::Usage(wrong)));
+                };
+                let (relaxed, found) = relax(command, shown);
+                if !found {
+                    return Err(Refused::Wrong(Failure::Usage(wrong)));
+                }
+                command = relaxed;
+            }
+            _ => {
+                wrong.push(one_line(&error));
+                return Err(Refused::Wrong(Failure::Usage(wrong)));
+            }
+        }
+    }
+}
+
+/// Lets the argument that clap calls `shown` (as `--posts <N>`) take any text, in every subcommand.
+/// The second value is false when there is none left to relax, which would otherwise loop for ever.
+fn relax(mut command: clap::Command, shown: &str) -> (clap::Command, bool) {
+    let mut found = false;
+    let any_text = clap::builder::ValueParser::from(OsStringValueParser::new());
+    let flag = shown.split(' ').next().unwrap_or_default();
+    let at_fault: Vec<_> = command
+        .get_arguments()
+        .filter(|arg| {
+            let long = arg.get_long().map(|long| format!("--{long}"));
+            long.as_deref() == Some(flag) && arg.get_value_parser().type_id() != any_text.type_id()
+        })
+        .map(|arg| arg.get_id().clone())
+        .collect();
+    for id in at_fault {
+        found = true;
+        command = command.mut_arg(id, |arg| arg.value_parser(any_text.clone()));
+    }
+    let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, |sub| {
+            let (sub, found_below) = relax(sub, shown);
+            found |= found_below;
+            sub
+        });
+    }
+    (command, found)
+}
+
+/// clap's message without its usage and hints: the first paragraph, on one line.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, Command, Refused, parse};
+    use clap::CommandFactory as _;
+
+    fn lines(args: &[&str]) -> Vec<String> {
+        match parse(args.iter().map(Into::into)) {
+            Err(Refused::Wrong(failure)) => failure.to_string().lines().map(str::to_owned).collect(),
+            other => panic!("{args:?} was not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_wrong_value_is_named_at_once_with_what_is_allowed() {
+        let lines = lines(&["lab", "up", "--posts", "0", "--replicas=17", "--only", "shoes", "--api-port", "70000"]);
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        for (setting, value, allowed) in [
+            ("--posts", "'0'", "1000..=5000000"),
+            ("--replicas", "'17'", "1..=16"),
+            ("--only", "'shoes'", "possible values: blog"),
+            ("--api-port", "'70000'", "0..=65535"),
+        ] {
+            assert!(
+                lines.iter().any(|line| line.contains(setting) && line.contains(value) && line.contains(allowed)),
+                "{setting} is not explained in {lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_flag_is_one_line() {
+        let lines = lines(&["lab", "up", "--post", "5"]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("'--post'"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_url_of_another_store_is_refused() {
+        let lines = lines(&["lab", "up", "--database-url", "http://x", "--cache-redis-url", "postgres://x"]);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+    }
+
+    #[test]
+    fn help_is_not_an_error() {
+        assert!(matches!(parse(["lab", "--help"].map(Into::into)), Err(Refused::Shown(_))));
+        assert!(matches!(parse(["lab", "up", "--help"].map(Into::into)), Err(Refused::Shown(_))));
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let Ok(cli) = parse(["lab", "up"].map(Into::into)) else { panic!("refused") };
+        let Command::Up(up) = cli.command else { panic!("another command") };
+        assert_eq!((up.posts, up.replicas, up.once), (500_000, 3, false));
+    }
+}

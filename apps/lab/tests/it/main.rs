@@ -1,0 +1,9 @@
+//! The lab from outside: its binary, against real servers and the real blog-api.
+
+// Everything here is test code; clippy's own exception ends at the functions that are marked as tests.
+#![allow(clippy::unwrap_used)]
+
+mod cli;
+mod programs;
+mod seed;
+mod up;
