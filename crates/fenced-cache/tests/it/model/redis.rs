@@ -106,6 +106,7 @@ impl Entry {
         if old != 0 && old >= value.v && wrong != Wrong::PutUncompared {
             return PutReply::Newer;
         }
+        let soft = self.value.is_some_and(|value| value.soft) && wrong == Wrong::PutKillsSoft;
         let onto_nothing = match (self.value, self.lease) {
             (Some(_), _) => wrong == Wrong::PutOntoNegative,
             (None, Some(_)) => wrong == Wrong::PutOntoLease,
@@ -113,7 +114,7 @@ impl Entry {
         };
         let lease = self.lease.filter(|_| wrong == Wrong::PutKeepsLease);
         *self = Self { value: None, lease };
-        if old == 0 && !onto_nothing {
+        if (old == 0 || soft) && !onto_nothing {
             return PutReply::Killed;
         }
         self.value = Some(Value { n: token, ..value });

@@ -42,10 +42,14 @@ pub(super) enum Wrong {
     AcquireRepeated,
     /// ACQUIRE does not look at `n`.
     SeenIgnored,
-    /// ACQUIRE does not look at `drop`: the one switch that no guarantee depends on.
+    /// ACQUIRE does not look at `drop`. No guarantee depends on it.
     NothingDropped,
     /// SOFTEN leaves the lease beside the value.
     SoftenKeepsLease,
+    /// The writers of one entry both soften and put, with the scripts as specified.
+    SoftenedThenPut,
+    /// The same, and PUT takes a soft value for one without a version. Nothing is wrong with that.
+    PutKillsSoft,
     /// ABANDON does not look at the token.
     AbandonUnmatched,
     /// A PUT that failed is not followed by DELETE.
@@ -131,6 +135,6 @@ pub(super) enum Wrong {
 impl Wrong {
     /// Whether every property holds all the same.
     pub(super) fn holds(self) -> bool {
-        matches!(self, Self::Nothing | Self::NothingDropped)
+        matches!(self, Self::Nothing | Self::NothingDropped | Self::PutKillsSoft)
     }
 }

@@ -12,6 +12,7 @@ use Judged::{Absent, Stale};
 /// Every write but SOFTEN, which has no part in G1.
 const VERSIONED: &[Write] = &[Write::Put, Write::Delete, Write::Remove, Write::Create];
 const SOFT: &[Write] = &[Write::Soften, Write::Delete];
+const MIXED: &[Write] = &[Write::Soften, Write::Put, Write::Delete];
 
 fn entry(wrong: Wrong) -> EntryModel {
     EntryModel { wrong, attempts: [2, 2], writes: VERSIONED, doubt: false }
@@ -35,6 +36,11 @@ fn the_protocol_holds_with_commits_in_doubt() {
 #[test]
 fn the_protocol_holds_for_a_list_with_commits_in_doubt() {
     holds(EntryModel { doubt: true, writes: LIST, ..entry(Wrong::Nothing) }, 150_000);
+}
+
+#[test]
+fn puts_that_kill_soft_values_mix_with_soft_invalidation() {
+    holds(EntryModel { writes: MIXED, attempts: [1, 1], ..entry(Wrong::PutKillsSoft) }, 20_000);
 }
 
 #[test]
@@ -178,6 +184,13 @@ fn soften_keeps_the_lease() {
     let refresh = [Read(1, Stale), Acquire(1, 0), Load(1), Commit(0, Write::Soften), Apply(0), Fill(1, 0)];
     let model = EntryModel { writes: SOFT, ..entry(Wrong::SoftenKeepsLease) };
     fails(model, STORED, &after_a_fill(&refresh));
+}
+
+#[test]
+fn puts_of_the_same_entries_as_soft_invalidation() {
+    // SOFTEN acknowledges v3 and leaves v1, over which the slow PUT stores v2 as if it were the newest.
+    let row = after_a_fill(&[Commit(0, Write::Put), Commit(1, Write::Soften), Apply(1), Apply(0)]);
+    fails(EntryModel { writes: MIXED, ..entry(Wrong::SoftenedThenPut) }, STORED, &row);
 }
 
 #[test]
