@@ -38,9 +38,9 @@ step() {
 }
 
 step cargo fmt --all --check
-step cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
-step cargo test --workspace --locked
-step cargo doc --workspace --no-deps --locked --quiet
+step cargo clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings
+step cargo test --workspace --all-features --locked
+step cargo doc --workspace --all-features --no-deps --locked --quiet
 if command -v shellcheck >/dev/null; then
     step shellcheck start.sh test.sh scripts/*.sh .ci/run
 fi

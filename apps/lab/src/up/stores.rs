@@ -166,6 +166,8 @@ fn settings() -> Vec<(&'static str, String)> {
         ("checkpoint_timeout", "15min".to_owned()),
         // The disks of today; the default is that of a turning one.
         ("random_page_cost", "1.1".to_owned()),
+        // The aggregates over all posts and comments hash and sort without temporary files.
+        ("work_mem", "16MB".to_owned()),
         // The experiments count the statements that the database saw.
         ("shared_preload_libraries", "pg_stat_statements".to_owned()),
     ]
