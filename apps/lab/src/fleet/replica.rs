@@ -133,7 +133,7 @@ impl Replica {
             .spawn()
             .with_context(|| format!("cannot start {}", self.name))?;
         let pid = child.id().context("a process that was just started has an id")?;
-        let _ = guardian;
+        guardian.guard(pid)?;
         let mut stdin = child.stdin.take().context("the launcher has no stdin")?;
         // An error means that it died already, which the wait for it tells better.
         let _ = stdin.write_all(b".").await;

@@ -59,8 +59,8 @@ impl<'a> Loader<'a> {
         })
         .await?;
         let chunk = Chunk { first: posts.start, items: posts.end - posts.start, rows };
-        tx.commit().await?;
-        ledger.record(db, chunk).await
+        ledger.record(&mut tx, chunk).await?;
+        tx.commit().await
     }
 }
 
