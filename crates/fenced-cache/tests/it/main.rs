@@ -1,5 +1,8 @@
 //! One integration binary: the protocol on a real Redis, and its model.
 
+// A test that can not go on ends there.
+#![allow(clippy::unwrap_used)]
+
 mod model;
 mod network;
 mod outage;
