@@ -104,7 +104,7 @@ pub(crate) struct UpArgs {
     pub(crate) fresh: bool,
 
     /// Folder for data, logs and the state file; PostgreSQL's user must be able to reach it
-    /// [default: /var/tmp/redis-in-real-backends-<uid>]
+    /// [default: /var/tmp/redis-in-real-backends-UID]
     #[arg(long, value_name = "DIR", env = "LAB_DATA")]
     pub(crate) data: Option<PathBuf>,
 

@@ -108,11 +108,11 @@ pub(crate) struct PerformanceArgs {
     #[arg(long = "naive", value_name = "URL")]
     pub(crate) naive: Vec<String>,
 
-    /// File for all figures [default: lab-results/blog-performance-<time>.json, and ...-latest.json]
+    /// File for all figures [default: lab-results/blog-performance-TIME.json, and ...-latest.json]
     #[arg(long, value_name = "PATH")]
     pub(crate) json: Option<PathBuf>,
 
-    /// File for the picture [default: lab-results/blog-performance-<time>.svg, and ...-latest.svg]
+    /// File for the picture [default: lab-results/blog-performance-TIME.svg, and ...-latest.svg]
     #[arg(long, value_name = "PATH")]
     pub(crate) svg: Option<PathBuf>,
 }
