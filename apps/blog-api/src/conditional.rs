@@ -1,5 +1,7 @@
 //! Entity tags and the conditions that requests make with them (RFC 9110, sections 8.8.3 and 13.1).
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
@@ -49,14 +51,34 @@ impl EntityTag {
     }
 }
 
-/// Whether `If-None-Match` names this tag, so that the client has the document already. Tags are compared weakly, as
-/// the RFC has it for this header. A header that is not understood asks for nothing: the client gets the document.
-#[must_use]
-pub fn none_match(headers: &HeaderMap, current: EntityTag) -> bool {
-    headers.get_all(IF_NONE_MATCH).iter().any(|value| match value.as_bytes().trim_ascii() {
-        b"*" => true,
-        list => EntityTags(list).any(|tag| tag.is_ok_and(|tag| tag.opaque == current.as_bytes())),
-    })
+/// The documents that a client has already: `If-None-Match`. Most requests have none, and then this holds nothing.
+#[derive(Clone, Debug, Default)]
+pub struct IfNoneMatch(Vec<HeaderValue>);
+
+impl IfNoneMatch {
+    /// Reads `If-None-Match`.
+    #[must_use]
+    pub fn read(headers: &HeaderMap) -> Self {
+        Self(headers.get_all(IF_NONE_MATCH).iter().cloned().collect())
+    }
+
+    /// Whether the client has the document with this tag. Tags are compared weakly, as the RFC has it for this header. A
+    /// header that is not understood asks for nothing: the client gets the document.
+    #[must_use]
+    pub fn names(&self, current: EntityTag) -> bool {
+        self.0.iter().any(|value| match value.as_bytes().trim_ascii() {
+            b"*" => true,
+            list => EntityTags(list).any(|tag| tag.is_ok_and(|tag| tag.opaque == current.as_bytes())),
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::read(&parts.headers))
+    }
 }
 
 /// Which versions of a post the client is willing to change.
@@ -185,7 +207,8 @@ mod tests {
 
     #[test]
     fn if_none_match_compares_weakly() {
-        let matches = |values: &[&str]| none_match(&headers(IF_NONE_MATCH, values), EntityTag::of_version(7));
+        let matches =
+            |values: &[&str]| IfNoneMatch::read(&headers(IF_NONE_MATCH, values)).names(EntityTag::of_version(7));
         for yes in
             [&["\"7\""][..], &["W/\"7\""], &["*"], &["\"6\", \"7\""], &["\"6\"", "\"7\""], &[",, \"7\" ,"], &[" * "]]
         {

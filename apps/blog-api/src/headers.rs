@@ -10,7 +10,7 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use service::Problem;
 
-use crate::conditional::{EntityTag, none_match};
+use crate::conditional::{EntityTag, IfNoneMatch};
 use crate::reads::Answer;
 
 /// How a read was answered, in one word: `HIT`, `STALE`, `MISS`, `COALESCED`, `NEGATIVE`, `BYPASS`.
@@ -93,13 +93,13 @@ fn with_ttl(prefix: &[u8], ttl: Duration) -> HeaderValue {
 
 /// A document as it is sent: the bytes of the cache, or 304 without them if the client has them already.
 pub(crate) fn document(
-    request: &HeaderMap,
+    known: &IfNoneMatch,
     answer: &Answer,
     json: bytes::Bytes,
     tag: EntityTag,
     reuse: Reuse,
 ) -> Response {
-    let mut response = if none_match(request, tag) {
+    let mut response = if known.names(tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let mut response = Response::new(axum::body::Body::from(json));

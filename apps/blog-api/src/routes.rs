@@ -11,12 +11,12 @@ mod problems;
 
 use axum::Router;
 use axum::response::Response;
-use http::HeaderMap;
 use service::Problem;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::conditional::IfNoneMatch;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::headers::{self, Reuse};
@@ -81,7 +81,7 @@ impl Blog {
     /// Answers with a document as it is in the cache; `missing` is the answer where there is no such thing.
     async fn send(
         &self,
-        request: &HeaderMap,
+        known: &IfNoneMatch,
         entry: Entry,
         missing: impl FnOnce() -> Error,
     ) -> Result<Response, Error> {
@@ -89,7 +89,7 @@ impl Blog {
         Ok(match &answer.document {
             Some(document) => {
                 let (json, tag) = (document.json.clone(), entry.entity_tag(document.validator));
-                headers::document(request, &answer, json, tag, Reuse::Revalidate)
+                headers::document(known, &answer, json, tag, Reuse::Revalidate)
             }
             None => headers::not_found(Problem::from(missing()), &answer),
         })

@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderMap;
 use service::Path;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Blog;
 use super::problems::{Always, Malformed, Missing};
+use crate::conditional::IfNoneMatch;
 use crate::domain::AuthorName;
 use crate::entry::Entry;
 use crate::error::Error;
@@ -35,6 +35,6 @@ pub(super) fn router() -> OpenApiRouter<Blog> {
         Malformed, Missing, Always,
     )
 )]
-async fn get(State(blog): State<Blog>, Path(name): Path<AuthorName>, headers: HeaderMap) -> Result<Response, Error> {
-    blog.send(&headers, Entry::Author(name.clone()), || Error::NoSuchAuthor(name)).await
+async fn get(State(blog): State<Blog>, Path(name): Path<AuthorName>, known: IfNoneMatch) -> Result<Response, Error> {
+    blog.send(&known, Entry::Author(name.clone()), || Error::NoSuchAuthor(name)).await
 }

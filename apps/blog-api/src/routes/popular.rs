@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use serde::Deserialize;
 use service::Query;
 use utoipa::IntoParams;
@@ -12,6 +11,7 @@ use utoipa_axum::routes;
 
 use super::Blog;
 use super::problems::{Always, Malformed};
+use crate::conditional::IfNoneMatch;
 use crate::domain::Limit;
 use crate::entry::Entry;
 use crate::error::Error;
@@ -58,14 +58,14 @@ struct PopularQuery {
 async fn list(
     State(blog): State<Blog>,
     Query(query): Query<PopularQuery>,
-    headers: HeaderMap,
+    known: IfNoneMatch,
 ) -> Result<Response, Error> {
     let entry = Entry::Popular;
     let answer = blog.reads.get(&entry).await?;
     // There is always a list, if an empty one.
     let document = answer.document.clone().unwrap_or_default();
     let json = first_items(&document.json, query.limit.get());
-    Ok(headers::document(&headers, &answer, json, entry.entity_tag(document.validator), Reuse::Popular))
+    Ok(headers::document(&known, &answer, json, entry.entity_tag(document.validator), Reuse::Popular))
 }
 
 /// The list's first items, cut off between two lines.

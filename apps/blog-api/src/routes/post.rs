@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::header::ETAG;
-use http::{HeaderMap, StatusCode};
 use service::{Json, Path};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::Blog;
 use super::bodies::ReplacePost;
 use super::problems::{Always, Changed, Malformed, Missing, WrongBody};
-use crate::conditional::{EntityTag, IfMatch};
+use crate::conditional::{EntityTag, IfMatch, IfNoneMatch};
 use crate::domain::PostId;
 use crate::entry::Entry;
 use crate::error::Error;
@@ -40,8 +40,8 @@ pub(super) fn router() -> OpenApiRouter<Blog> {
         Malformed, Missing, Always,
     )
 )]
-async fn get(State(blog): State<Blog>, Path(id): Path<PostId>, headers: HeaderMap) -> Result<Response, Error> {
-    blog.send(&headers, Entry::Post(id), || Error::NoSuchPost(id)).await
+async fn get(State(blog): State<Blog>, Path(id): Path<PostId>, known: IfNoneMatch) -> Result<Response, Error> {
+    blog.send(&known, Entry::Post(id), || Error::NoSuchPost(id)).await
 }
 
 /// Change a post

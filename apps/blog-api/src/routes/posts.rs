@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use service::{Json, Query};
 use utoipa::IntoParams;
@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::Blog;
 use super::bodies::CreatePost;
 use super::problems::{Always, Malformed, WrongBody};
-use crate::conditional::EntityTag;
+use crate::conditional::{EntityTag, IfNoneMatch};
 use crate::domain::{AuthorName, Cursor, Filter, Limit, Listing, Tag};
 use crate::entry::Entry;
 use crate::error::Error;
@@ -64,10 +64,10 @@ struct ListQuery {
         Malformed, Always,
     )
 )]
-async fn list(State(blog): State<Blog>, Query(query): Query<ListQuery>, headers: HeaderMap) -> Result<Response, Error> {
+async fn list(State(blog): State<Blog>, Query(query): Query<ListQuery>, known: IfNoneMatch) -> Result<Response, Error> {
     let ListQuery { author, tag, limit, after } = query;
     let listing = Listing { filter: Filter::new(author, tag), limit, after };
-    blog.send(&headers, Entry::Page(listing), || Error::Panicked).await
+    blog.send(&known, Entry::Page(listing), || Error::Panicked).await
 }
 
 /// Write a post
