@@ -37,7 +37,7 @@ pub struct PlainSettings {
 }
 
 impl PlainSettings {
-    /// One Redis (`redis://`, or `rediss://` for TLS).
+    /// One Redis (`redis://`; TLS is not built in yet).
     pub fn new(url: impl Into<String>, namespace: Namespace) -> Self {
         Self {
             url: url.into(),

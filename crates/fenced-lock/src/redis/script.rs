@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use fred::clients::Client;
 use fred::interfaces::LuaInterface;
 use fred::types::{Key, Value};
+use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::error::RedisError;
 
@@ -32,12 +33,25 @@ impl Script {
 
     /// Runs the script once. A server that does not know it says so *without* running it, so sending the body then
     /// is still the first run.
-    pub(crate) async fn run(&self, client: &Client, keys: Vec<Key>, args: Vec<Value>) -> Result<Value, RedisError> {
-        // `evalsha` on the client itself: `with_options` drops its options on scripts without a word.
-        let reply: Result<Value, _> = client.evalsha(self.digest.as_str(), keys.clone(), args.clone()).await;
-        match reply {
-            Err(error) if error.details().starts_with("NOSCRIPT") => Ok(client.eval(self.body, keys, args).await?),
-            reply => Ok(reply?),
+    ///
+    /// In a box: a command of fred is a future of several kilobytes, which would otherwise be part of every future that
+    /// has one of them in it, and be copied whenever that is moved.
+    pub(crate) fn run<'a>(
+        &'a self,
+        client: &'a Client,
+        keys: Vec<Key>,
+        args: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Value, RedisError>> {
+        async move {
+            // `evalsha` on the client itself: `with_options` drops its options on scripts without a word.
+            let reply: Result<Value, _> = client.evalsha(self.digest.as_str(), keys.clone(), args.clone()).await;
+            match reply {
+                Err(error) if error.details().starts_with("NOSCRIPT") => {
+                    Ok(client.eval::<Value, _, _, _>(self.body, keys, args).boxed().await?)
+                }
+                reply => Ok(reply?),
+            }
         }
+        .boxed()
     }
 }

@@ -34,7 +34,7 @@ pub struct FencedSettings {
 }
 
 impl FencedSettings {
-    /// One Redis of version 7 or newer (`redis://`, or `rediss://` for TLS) with `maxmemory-policy noeviction`, and
+    /// One Redis of version 7 or newer (`redis://`; TLS is not built in yet) with `maxmemory-policy noeviction`, and
     /// best with AOF; the default [`Timing`].
     pub fn new(url: impl Into<String>, namespace: Namespace) -> Self {
         Self { url: url.into(), namespace, timing: Timing::default() }
