@@ -14,8 +14,8 @@ pub struct Epochs(pub(crate) Vec<Epoch>);
 /// A new value for an entry that is already there (write-through).
 ///
 /// The payload is what the transaction's `returning` gave, the version is that of the row. It is stored only
-/// over an older version that is *present*: onto an absent, leased, negative or unversioned entry nothing tells
-/// which of two writes is the newer one, so there it only invalidates. A write that puts an entry must not
+/// over an older version that is *present*: onto an absent, leased, negative, unversioned or softly
+/// invalidated entry nothing tells which of two writes is the newer one, so there it only invalidates. A write that puts an entry must not
 /// invalidate a tag that the entry itself is filed under.
 #[derive(Clone, Debug)]
 pub struct Put {

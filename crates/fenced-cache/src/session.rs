@@ -120,7 +120,8 @@ async fn connect(config: &Config, command_timeout: Duration) -> Result<Connectio
     builder.with_connection_config(|connection| {
         connection.connection_timeout = CONNECT_TIMEOUT;
         connection.internal_command_timeout = CONNECT_TIMEOUT;
-        // Never replay: the protocol decides what may be sent again.
+        // Never replay: the protocol decides what may be sent again. A second run of an ACQUIRE, after an invalidation, would
+        // bring the lease back and let the fill of an older load in (`model::entry::rows::acquire_repeated`).
         connection.max_command_attempts = 1;
         connection.unresponsive =
             UnresponsiveConfig { max_timeout: Some(Duration::from_secs(2)), interval: Duration::from_millis(250) };

@@ -203,6 +203,11 @@ async fn a_put_stores_only_over_an_older_version_that_is_there() {
     bed.set(&negative).await;
     assert_eq!(bed.put(10, &new).await, 2, "onto a negative entry");
     assert_eq!(bed.get().await, None);
+    // W1 commits 2 and is slow to put; W2 commits 3 and softens 1; the put of 2 would pass for the newest.
+    bed.set(&entry(A, Some(1), "v1")).await;
+    assert_eq!(bed.eval(SOFTEN, &[]).await.unwrap(), 1);
+    assert_eq!(bed.put(2, &entry(B, Some(2), "v2")).await, 2, "onto a softly invalidated entry");
+    assert_eq!(bed.get().await, None);
     // Versions compare as numbers, above what Lua's numbers hold as well.
     for (there, given, reply) in
         [(9, 10, 1), (10, 10, 0), (11, 10, 0), (u64::MAX - 1, u64::MAX, 1), (u64::MAX, u64::MAX - 1, 0)]

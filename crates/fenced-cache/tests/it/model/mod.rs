@@ -66,10 +66,26 @@
 //! | near: no drain | `near::rows::no_drain` |
 //! | outbox: `id > last`; no heartbeat; gaps ignored | `relay::{id_greater_than_last, no_heartbeat, gaps_ignored}` |
 //!
-//! Rules that the text states without a row in that table have their tests below the rows of each model. What section 11
-//! calls new holds: ABANDON, `seen`, `drop`, and tags and lease in one entry are part of every `the_protocol_holds…`;
-//! `seen` and ABANDON's comparison are missed when they are gone (by G2, never by G1), and `drop` turns out to be no
-//! more than tidiness (`entry::rows::drop_is_not_needed_for_safety`).
+//! Rules that the text states without a row in that table have their tests below the rows of each model.
+//!
+//! # What the specification leaves open
+//!
+//! - **New in it, and held**: ABANDON, `seen`, `drop`, tags and lease in one entry are part of every
+//!   `the_protocol_holds…`. Without ABANDON's comparison or `seen`, loads are wasted (G2), and nothing stale is stored;
+//!   `drop` is mere tidiness (`entry::rows::drop_is_not_needed_for_safety`).
+//! - **ABANDON proves as much as STORED.** A value too large to store may be shared by a flight if ABANDON, sent after
+//!   closing, matched, and the epochs are as captured (`tagged::rows::the_protocol_holds_with_puts_and_values_too_large_to_store`,
+//!   and the rows `too_large_…`).
+//! - **Trust belongs to one connection** (`failover::rows::trust_outlives_the_connection`).
+//! - **The pair is recorded after the second replay**, not after the first one: else the second one is known to one process
+//!   alone, and if that one dies within `settle`, its successors find the pair equal and limit 2 lasts to `hard_ttl`
+//!   (`failover::rows::second_replay_forgotten_by_a_process_that_dies`).
+//! - **"Repetition of commands" does not extend to ACQUIRE**: a copy that runs after the DELETE brings the lease back, and
+//!   the fill of the old load is stored. Nothing but "sent once" guards against it (`entry::rows::acquire_repeated`).
+//! - **PUT and SOFTEN do not mix** on one entry as the scripts are specified, unless PUT also kills what is soft
+//!   (`entry::rows::puts_of_the_same_entries_as_soft_invalidation`, `entry::rows::puts_that_kill_soft_values_…`).
+//! - **A waiter whose READ shows no lease does not sleep**: nothing would push any more
+//!   (`wakeup::sleep_for_a_lease_that_was_gone_at_read`).
 //!
 //! # Reading a failure
 //!

@@ -88,7 +88,7 @@ pub(super) enum Wrong {
     RecordedBeforeReplay,
     /// There is nothing after `settle`.
     NoSecondReplay,
-    /// That the second replay is owed is known to one process alone.
+    /// The pair is recorded after the first replay already.
     SecondReplayForgotten,
 
     // Section 6: `near` and `wakeup`.

@@ -34,6 +34,12 @@ fn the_protocol_holds_with_commits_in_doubt() {
 }
 
 #[test]
+#[ignore = "minutes without optimisation; what it adds to the others is their combination"]
+fn the_protocol_holds_with_two_leases_each_and_commits_in_doubt() {
+    holds(EntryModel { doubt: true, ..entry(Wrong::Nothing) }, 1_500_000);
+}
+
+#[test]
 fn the_protocol_holds_for_a_list_with_commits_in_doubt() {
     holds(EntryModel { doubt: true, writes: LIST, ..entry(Wrong::Nothing) }, 150_000);
 }

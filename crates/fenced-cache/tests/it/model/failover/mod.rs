@@ -6,9 +6,10 @@
 //! rows of the outbox are younger than `replay_window`. Readers take a lease only where nothing is stored: what a
 //! refresh can do is the business of [`entry`](super::entry).
 //!
-//! In one point the model goes beyond the specification. That the second replay is still owed is kept in PostgreSQL
-//! beside the pair, and whoever finds the pair equal but not settled owes it too. Kept by the process alone, as
-//! section 7 reads, it is forgotten when that process dies ([`Wrong::SecondReplayForgotten`]).
+//! In one point the model goes beyond the specification: the pair is recorded after the second replay, not after the
+//! first one. Until then everybody who connects finds another server than recorded, and owes both replays. Recorded
+//! earlier, the second replay is known to one process alone, and forgotten if that one dies within `settle`
+//! ([`Wrong::SecondReplayForgotten`]).
 
 mod rows;
 mod state;
@@ -56,9 +57,9 @@ pub(super) enum Act {
     /// The pair is compared, the outbox read.
     ReplayRead(usize),
     ReplayDelete(usize),
-    /// The pair is recorded; readers may use the connection.
+    /// Readers may use the connection.
     Trust(usize),
-    /// The second replay, which deletes.
+    /// The second replay, which deletes; then the pair is recorded.
     Settle(usize),
     /// READ finds nothing and ACQUIRE runs.
     Read(usize),

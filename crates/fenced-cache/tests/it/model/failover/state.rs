@@ -15,9 +15,8 @@ pub(in super::super) struct State {
     pub(super) floors: [u8; 2],
     /// The newest commit that was acknowledged on any.
     pub(super) acknowledged: u8,
-    /// PostgreSQL: the server of the last finished replay, and whether its second one is done too.
+    /// PostgreSQL: the server whose replay is finished, the second one included.
     recorded: usize,
-    settled: bool,
     pub(super) processes: [Process; 2],
 }
 
@@ -119,7 +118,6 @@ impl State {
             floors: [1, 1],
             acknowledged: 1,
             recorded: OLD,
-            settled: true,
             processes: [process; 2],
         }
     }
@@ -169,7 +167,7 @@ impl State {
             Act::Restart(p) => {
                 self.disconnect(model, p);
                 let process = &mut self.processes[p];
-                (process.fresh, process.owes, process.trust) = (model.wrong == Wrong::FreshTrusts, false, Trust::None);
+                (process.fresh, process.trust) = (model.wrong == Wrong::FreshTrusts, Trust::None);
                 if process.writing != Writing::Idle {
                     process.writing = Writing::Over;
                 }
@@ -190,9 +188,7 @@ impl State {
                 if model.wrong != Wrong::NoSecondReplay && self.committed > 1 {
                     self.nodes[NEW].delete(model.wrong);
                 }
-                if self.recorded == NEW {
-                    self.settled = true;
-                }
+                self.recorded = NEW;
                 self.floors[NEW] = self.floors[NEW].max(self.acknowledged);
             }
             Act::Read(p) => {
@@ -234,7 +230,7 @@ impl State {
 
     fn disconnect(&mut self, model: &FailoverModel, p: usize) {
         let process = &mut self.processes[p];
-        process.link = None;
+        (process.link, process.owes) = (None, false);
         if model.wrong != Wrong::TrustOutlivesConnection {
             process.trust = Trust::None;
         }
@@ -259,9 +255,6 @@ impl State {
         let all = !equal && model.wrong != Wrong::OnlyUnmarkedReplayed;
         let rows = visible.iter().any(|&marked| all || !marked);
         self.processes[p].trust = Trust::Read { equal, rows };
-        if equal && !self.settled && model.wrong != Wrong::SecondReplayForgotten {
-            self.processes[p].owes = true;
-        }
         if !equal && model.wrong == Wrong::RecordedBeforeReplay {
             self.recorded = node;
         }
@@ -273,7 +266,9 @@ impl State {
         process.trust = Trust::Full;
         if !equal {
             process.owes = true;
-            (self.recorded, self.settled) = (node, false);
+            if model.wrong == Wrong::SecondReplayForgotten {
+                self.recorded = node;
+            }
         }
         if model.wrong == Wrong::NoSecondReplay {
             process.owes = false;

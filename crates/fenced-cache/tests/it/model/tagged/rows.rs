@@ -28,7 +28,7 @@ fn the_protocol_holds_with_puts_and_values_too_large_to_store() {
 }
 
 #[test]
-#[ignore = "minutes without optimisation; what it adds to the two above is their combination"]
+#[ignore = "minutes without optimisation; what it adds to the others is their combination"]
 fn the_protocol_holds_with_all_of_this_at_once() {
     holds(TaggedModel { readers: 3, puts: true, large: true, ..tagged(Wrong::Nothing) }, 4_000_000);
 }
