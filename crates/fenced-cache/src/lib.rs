@@ -16,6 +16,8 @@
 //! - **Trust.** After a connection was lost, nothing is read from Redis until every invalidation that may have been
 //!   missed has been repeated there.
 //!
+//! A second run of one command, ACQUIRE, would break the first of these, so the client library's own retries are off.
+//!
 //! Not guaranteed: anything until a `Pending` write has been finished; reads while two primaries answer at the same
 //! time; loads from a lagging database replica; rows changed past this crate by SQL that writes no outbox row.
 //!

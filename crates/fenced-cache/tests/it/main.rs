@@ -3,6 +3,7 @@
 // A test that can not go on ends there.
 #![allow(clippy::unwrap_used)]
 
+mod freshness;
 mod model;
 mod network;
 mod outage;
