@@ -2,13 +2,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use axum::Router;
-use futures_util::future::BoxFuture;
 use outbox::Outbox;
-use service::{Server, Telemetry};
+use service::{Closing, Server, Telemetry};
 
 use crate::config::{CacheArgs, CacheMode, ServeArgs};
 use crate::entry::Names;
@@ -49,7 +47,7 @@ impl App {
     pub async fn build(args: &ServeArgs, telemetry: &Telemetry) -> anyhow::Result<Self> {
         let mut server = Server::bind(&args.server, telemetry).await?;
         // What uses the pool stops before the pool closes, and is made after it.
-        let closing = Closing::before_all_else(&mut server);
+        let closing = server.closing("cache");
         let pool = service::postgres::connect(&mut server, &args.database, "blog-api");
         MIGRATIONS.require(&mut server, &args.database.database_url, "blog-api migrate");
         let database = Database::new(
@@ -107,26 +105,4 @@ fn reads(args: &ServeArgs, database: Database, server: &Server, closing: &Closin
         }
         CacheMode::Off => Reads::Off(Off::new(database, deadlines, server.tasks())),
     })
-}
-
-/// A close hook that takes its place in the order now and learns later what it has to do.
-#[derive(Clone, Default)]
-struct Closing(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
-
-impl Closing {
-    fn before_all_else(server: &mut Server) -> Self {
-        let closing = Self::default();
-        let hook = closing.clone();
-        server.on_close("cache", move || async move {
-            let close = hook.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(close) = close {
-                close.await;
-            }
-        });
-        closing
-    }
-
-    fn set(&self, close: impl Future<Output = ()> + Send + 'static) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(close));
-    }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use service::config::{self, DatabaseArgs, DatabaseUrl, Exit, LogArgs, Mistakes, RedisUrl, ServerArgs, Settings};
+use service::config::{self, DatabaseArgs, Exit, LogArgs, MigrateArgs, Mistakes, RedisUrl, ServerArgs, Settings};
 
 /// A blog, read through a cache.
 #[derive(Clone, Debug, Parser)]
@@ -68,17 +68,6 @@ pub enum CacheMode {
     Off,
 }
 
-/// The settings of `migrate`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct MigrateArgs {
-    /// URL of the PostgreSQL database
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub database_url: DatabaseUrl,
-    /// Its logs.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
 impl Settings for Args {
     fn check(&self, mistakes: &mut Mistakes) {
         if let Command::Serve(args) = &self.command {
@@ -116,16 +105,7 @@ pub fn load() -> Args {
 /// # Errors
 /// What to print, and the exit status.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
-    let mut args: Vec<OsString> = args.into_iter().collect();
-    // Not clap's way (flags beside subcommands), with which `migrate` would want the settings of `serve`.
-    let is_of_serve = |arg: &OsString| {
-        let text = arg.to_string_lossy();
-        text.starts_with('-') && !matches!(&*text, "-h" | "--help" | "-V" | "--version")
-    };
-    if args.len() < 2 || is_of_serve(&args[1]) {
-        args.insert(args.len().min(1), "serve".into());
-    }
-    config::load_from(args)
+    config::load_from(config::serve_unless_told(args))
 }
 
 #[cfg(test)]

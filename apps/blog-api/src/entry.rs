@@ -17,9 +17,9 @@ use std::fmt;
 
 use fenced_cache::{Effects, Key, Keyspace, Tag as CacheTag};
 
-use crate::conditional::EntityTag;
 use crate::domain::{AuthorName, Filter, Listing, PostId};
 use crate::store::{Document, LoadError, Store, Touched};
+use service::conditional::EntityTag;
 
 /// One cached document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use fenced_cache::ReadError;
-use http::header::ETAG;
-use service::Problem;
-use sqlx::error::DatabaseError;
+use service::conditional::Mismatch;
+use service::postgres::{is_unavailable, is_unmigrated};
+use service::{FieldProblem, Problem};
 
-use crate::conditional::EntityTag;
 use crate::domain::{AuthorName, PostId};
 use crate::headers::{UNKNOWN, X_CACHE_WRITE};
 use crate::store::LoadError;
@@ -29,21 +28,10 @@ pub enum Error {
     NoSuchAuthor(AuthorName),
     /// The body is JSON of the right shape, and what it says is not allowed.
     #[error("{} fields are wrong", .0.len())]
-    Invalid(Vec<Field>),
-    /// A header that must not be ignored is not understood.
-    #[error("the header {name} is malformed")]
-    MalformedHeader {
-        /// The header's name.
-        name: &'static str,
-        /// What is allowed.
-        allowed: &'static str,
-    },
+    Invalid(Vec<FieldProblem>),
     /// The post has another version than those the client is willing to change.
     #[error("the post has another version")]
-    PreconditionFailed {
-        /// The tag of the version that it has.
-        current: EntityTag,
-    },
+    PreconditionFailed(Mismatch),
     /// The document could not be read.
     #[error("the document could not be read")]
     Read(#[from] ReadError),
@@ -61,17 +49,15 @@ pub enum Error {
     Panicked,
 }
 
-/// What is wrong with one field of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
-    pointer: String,
-    detail: String,
+impl From<Mismatch> for Error {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::PreconditionFailed(mismatch)
+    }
 }
 
-impl Field {
-    /// `pointer` is a JSON pointer into the body.
-    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
+impl From<Vec<FieldProblem>> for Error {
+    fn from(fields: Vec<FieldProblem>) -> Self {
+        Self::Invalid(fields)
     }
 }
 
@@ -91,17 +77,9 @@ impl Error {
         match self {
             Self::NoSuchPost(id) => Problem::not_found(format!("There is no post {id}.")),
             Self::NoSuchAuthor(name) => Problem::not_found(format!("There is no author {name}.")),
-            Self::Invalid(fields) => fields
-                .into_iter()
-                .fold(Problem::unprocessable("The body's data are not allowed."), |problem, field| {
-                    problem.field(field.pointer, field.detail)
-                }),
-            Self::MalformedHeader { name, allowed } => {
-                Problem::bad_request(format!("The header {name} is not understood: it {allowed}."))
-            }
-            Self::PreconditionFailed { current } => {
-                Problem::precondition_failed("The post has been changed since: read it again.")
-                    .header(ETAG, current.header())
+            Self::Invalid(fields) => Problem::unprocessable("The body's data are not allowed.").fields(fields),
+            Self::PreconditionFailed(mismatch) => {
+                mismatch.into_problem("The post has been changed since: read it again.")
             }
             Self::Read(error) => unreadable(error),
             Self::Database(error) => refused(error),
@@ -135,7 +113,7 @@ fn unreadable(error: ReadError) -> Problem {
     match error {
         // One failure is shared by all who waited for the load.
         ReadError::Load(cause) => match cause.downcast_ref::<LoadError>() {
-            Some(LoadError::Database(error)) if is_unavailable(error) || is_empty(error) => {
+            Some(LoadError::Database(error)) if is_unavailable(error) || is_unmigrated(error) => {
                 tracing::warn!(%error, "database unavailable");
                 unavailable()
             }
@@ -156,31 +134,10 @@ fn unavailable() -> Problem {
     Problem::unavailable("The database cannot be used right now.", RETRY_AFTER)
 }
 
-/// Whether the database has not been migrated yet: there is no such table, or no such schema. The readiness says so too.
-fn is_empty(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| matches!(&*code, "42P01" | "3F000"))
-}
-
-/// Whether the database cannot answer now, as opposed to having been asked a wrong question.
-fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        // Connection exceptions, lack of resources, operator intervention (a statement timeout among them).
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
-    }
-}
-
 /// A constraint of the schema that a client's data violated, as what the client did. The types of the domain keep most
 /// of this from happening; a row that went away meanwhile they cannot see.
 fn refused(error: sqlx::Error) -> Problem {
-    if is_empty(&error) {
+    if is_unmigrated(&error) {
         tracing::warn!(%error, "database unavailable");
         return unavailable();
     }

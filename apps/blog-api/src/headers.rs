@@ -10,8 +10,8 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use service::Problem;
 
-use crate::conditional::{EntityTag, IfNoneMatch};
 use crate::reads::Answer;
+use service::conditional::{EntityTag, IfNoneMatch};
 
 /// How a read was answered, in one word: `HIT`, `STALE`, `MISS`, `COALESCED`, `NEGATIVE`, `BYPASS`.
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");

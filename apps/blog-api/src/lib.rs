@@ -15,7 +15,6 @@
 #![warn(missing_docs)]
 
 pub mod app;
-pub mod conditional;
 pub mod config;
 pub mod domain;
 pub mod entry;
@@ -28,7 +27,7 @@ pub mod routes;
 pub mod store;
 
 pub use app::{App, telemetry};
-pub use error::{Error, Field};
+pub use error::Error;
 pub use headers::{CACHE_STATUS, X_CACHE, X_CACHE_WRITE};
 
 /// The schema in PostgreSQL that is all this service's.

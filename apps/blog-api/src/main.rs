@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use blog_api::config::{self, Command, MigrateArgs, ServeArgs};
+use blog_api::config::{self, Command, ServeArgs};
 use blog_api::{App, migrate, routes, telemetry};
+use service::config::MigrateArgs;
 
 fn main() -> ExitCode {
     match config::load().command {

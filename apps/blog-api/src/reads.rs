@@ -11,6 +11,7 @@ use std::time::Duration;
 use fenced_cache::{Commit, CommitState, Outcome, ReadError, WriteOutcome, Written};
 use futures_util::future::BoxFuture;
 use outbox::{Outbox, Transaction};
+use service::postgres::is_cut;
 use sqlx::PgConnection;
 use tokio::time::timeout;
 
@@ -20,7 +21,7 @@ pub use off::Off;
 
 use crate::entry::{Entry, Names};
 use crate::error::Error;
-use crate::store::{Change, Document, LoadError, Store, Touched, is_cut};
+use crate::store::{Change, Document, LoadError, Store, Touched};
 
 /// How documents are read.
 #[derive(Clone, Debug)]

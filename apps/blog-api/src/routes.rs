@@ -3,7 +3,6 @@
 mod authors;
 mod bodies;
 mod comments;
-mod fixed;
 mod popular;
 mod post;
 mod posts;
@@ -16,11 +15,11 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::conditional::IfNoneMatch;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::headers::{self, Reuse};
 use crate::reads::Reads;
+use service::conditional::IfNoneMatch;
 
 /// What every handler needs.
 #[derive(Clone, Debug)]
@@ -64,7 +63,7 @@ fn documented() -> OpenApiRouter<Blog> {
 pub fn openapi() -> OpenApi {
     let mut document = documented().to_openapi();
     // These two are answered by crate `service`, which describes nothing.
-    document.merge(fixed::openapi());
+    document.merge(service::fixed_openapi());
     document
 }
 

@@ -7,12 +7,9 @@ mod popular;
 mod read;
 mod write;
 
-use std::future::Future;
-use std::hash::{DefaultHasher, Hasher};
-use std::time::Duration;
-
 use bytes::Bytes;
 use serde::Serialize;
+use service::conditional::EntityTag;
 use sqlx::PgPool;
 
 pub(crate) use popular::SEPARATOR as POPULAR_SEPARATOR;
@@ -50,10 +47,7 @@ impl Document {
     }
 
     fn of_content(json: Vec<u8>) -> Self {
-        // SipHash with fixed keys. A build with another one only makes a client fetch a list once more.
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&json);
-        Self { validator: hasher.finish(), json: json.into() }
+        Self { validator: EntityTag::hash(&json), json: json.into() }
     }
 }
 
@@ -62,35 +56,5 @@ impl Store {
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
-    }
-}
-
-/// Runs a question again whose connection turned out to be dead: the pool hands out what died since it was last used,
-/// and after a restart of PostgreSQL that is all of it. Only for what changes nothing.
-async fn again_if_cut<T, F>(ask: impl Fn() -> F) -> Result<T, sqlx::Error>
-where
-    F: Future<Output = Result<T, sqlx::Error>>,
-{
-    let mut left = 3_u32;
-    loop {
-        match ask().await {
-            Err(error) if left > 0 && is_cut(&error) => {
-                tracing::debug!(%error, left, "the connection was dead: asking again");
-                left -= 1;
-                // Nothing but a yield: what is wrong is this connection, not the database.
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Whether this connection was lost, as opposed to none being available.
-pub(crate) fn is_cut(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
-        // admin_shutdown, crash_shutdown: said on the connection that ends with it.
-        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
-        _ => false,
     }
 }

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::Write as _;
 
-pub use args::{DatabaseArgs, LogArgs, ServerArgs};
+pub use args::{DatabaseArgs, LogArgs, MigrateArgs, ServerArgs};
 pub use redact::redacted;
 pub use values::{DatabaseUrl, LogFilter, RedisUrl, address, bytes, duration, number};
 
@@ -125,6 +125,22 @@ impl Exit {
 #[must_use]
 pub fn load<T: Settings>() -> T {
     load_from(std::env::args_os()).unwrap_or_else(|exit: Exit| exit.exit())
+}
+
+/// The arguments with `serve` put in, if they say nothing or begin with a flag: a program of several commands serves unless
+/// told otherwise. `args` begins with the program's name.
+///
+/// Not clap's way (flags beside subcommands), with which `migrate` would want the settings of `serve`.
+pub fn serve_unless_told(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let is_of_serve = |arg: &OsString| {
+        let text = arg.to_string_lossy();
+        text.starts_with('-') && !matches!(&*text, "-h" | "--help" | "-V" | "--version")
+    };
+    if args.len() < 2 || is_of_serve(&args[1]) {
+        args.insert(args.len().min(1), "serve".into());
+    }
+    args
 }
 
 /// Like [`load`], from these arguments (the first one is the program's name) and this process' environment.

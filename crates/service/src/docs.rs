@@ -12,6 +12,36 @@ use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
 use crate::Problem;
+use crate::problem::described::Malformed;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(noop, document))]
+struct Fixed;
+
+/// Descriptions of `/noop` and `/openapi.json`, to be merged into an API's document: this crate answers them, for every API.
+#[must_use]
+pub fn fixed_openapi() -> OpenApi {
+    <Fixed as utoipa::OpenApi>::openapi()
+}
+
+/// A body that means nothing
+///
+/// What a request costs before the application does anything: the floor of every measurement.
+#[utoipa::path(
+    get, path = "/noop", tag = "service",
+    params(("bytes" = Option<u32>, Query, description = "Size of the body", minimum = 0, maximum = 65536, example = 1600)),
+    responses((status = 200, description = "As many bytes as asked for", content_type = "application/json"), Malformed)
+)]
+#[expect(dead_code, reason = "a description, never called")]
+fn noop() {}
+
+/// This document
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "openapi", tag = "service",
+    responses((status = 200, description = "This document; `/docs/` is a page to try it", body = serde_json::Value))
+)]
+#[expect(dead_code, reason = "a description, never called")]
+fn document() {}
 
 /// `GET /openapi.json`, and Swagger UI at `GET /docs/`, all of it from this binary: no internet is needed.
 ///

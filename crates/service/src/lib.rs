@@ -66,6 +66,7 @@
 #![warn(missing_docs)]
 
 mod body_limit;
+pub mod conditional;
 pub mod config;
 mod context;
 mod docs;
@@ -75,7 +76,9 @@ pub mod metrics;
 mod migrate;
 mod noop;
 mod observe;
+pub mod paging;
 mod panics;
+pub mod parse;
 pub mod postgres;
 mod problem;
 mod route_metrics;
@@ -86,14 +89,15 @@ mod telemetry;
 mod trace;
 
 pub use context::{InContext, MAX_REQUEST_ID, REQUEST_ID, RequestContext};
-pub use docs::docs_router;
+pub use docs::{docs_router, fixed_openapi};
 pub use extract::{Json, Path, Query};
 pub use health::{Check, Health};
 pub use migrate::{Migrated, MigrationError, Migrations};
 pub use noop::noop_router;
+pub use problem::described;
 pub use problem::{FieldProblem, PROBLEM_JSON, Problem, ProblemDocument};
 pub use run::{EX_UNAVAILABLE, run};
-pub use server::{ServeError, Server};
+pub use server::{Closing, ServeError, Server};
 pub use tasks::Tasks;
 pub use telemetry::{LogFormat, Telemetry, TelemetryBuilder, TelemetryError, telemetry};
 pub use trace::TraceContext;

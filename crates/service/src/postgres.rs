@@ -1,5 +1,6 @@
 //! The pool of connections to PostgreSQL, and whether the database is there.
 
+use std::future::Future;
 use std::time::Duration;
 
 use metrics::gauge;
@@ -35,7 +36,7 @@ const PATIENCE: u32 = 2;
 /// Must be called inside of the runtime.
 pub fn connect(server: &mut Server, args: &DatabaseArgs, application: &str) -> PgPool {
     let pool = pool(args, application);
-    publish(server.telemetry(), pool.clone(), args.database_pool);
+    publish(server.telemetry(), pool.clone(), "postgres", args.database_pool);
     let check = server.health().critical("postgres");
     let watch = tokio::spawn(watch(options(args, application), check));
     let closing = pool.clone();
@@ -43,6 +44,24 @@ pub fn connect(server: &mut Server, args: &DatabaseArgs, application: &str) -> P
         watch.abort();
         closing.close().await;
     });
+    pool
+}
+
+/// Makes a second pool of the same database, as large as the first one, for statements that wait for others while they have a
+/// connection. Out of one pool they would take the connections of everybody else.
+///
+/// `longest` is the most that one statement, or the pause between two of a transaction, may take; so long is a free
+/// connection waited for, too. Everything else is as in [`connect`], which makes the check.
+pub fn connect_waiting(server: &mut Server, args: &DatabaseArgs, application: &str, longest: Duration) -> PgPool {
+    let patient = DatabaseArgs {
+        database_wait: longest,
+        database_statement_timeout: args.database_statement_timeout.max(longest),
+        ..args.clone()
+    };
+    let pool = pool(&patient, application);
+    publish(server.telemetry(), pool.clone(), "postgres-waiting", args.database_pool);
+    let closing = pool.clone();
+    server.on_close("postgres-waiting", move || async move { closing.close().await });
     pool
 }
 
@@ -79,8 +98,7 @@ fn options(args: &DatabaseArgs, application: &str) -> PgConnectOptions {
     ])
 }
 
-fn publish(telemetry: &Telemetry, pool: PgPool, most: u32) {
-    let name = "postgres";
+fn publish(telemetry: &Telemetry, pool: PgPool, name: &'static str, most: u32) {
     gauge!(DB_CONNECTIONS_MAX, "pool" => name).set(most);
     let used = gauge!(DB_CONNECTIONS, "pool" => name, "state" => "used");
     let idle = gauge!(DB_CONNECTIONS, "pool" => name, "state" => "idle");
@@ -121,6 +139,53 @@ async fn look(options: &PgConnectOptions, connection: &mut Option<PgConnection>)
         None => connection.insert(options.connect().await?),
     };
     sqlx::query("select 1").execute(connection).await.map(|_| ())
+}
+
+/// Runs a question again whose connection turned out to be dead: the pool hands out what died since it was last used,
+/// and after a restart of PostgreSQL that is all of it. Only for what changes nothing, or may be done twice.
+///
+/// # Errors
+/// The last one.
+pub async fn again_if_cut<T, F>(ask: impl Fn() -> F) -> Result<T, sqlx::Error>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    let mut left = 3_u32;
+    loop {
+        match ask().await {
+            Err(error) if left > 0 && is_cut(&error) => {
+                tracing::debug!(%error, left, "the connection was dead: asking again");
+                left -= 1;
+                // Nothing but a yield: what is wrong is this connection, not the database.
+                sleep(Duration::from_millis(1)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether this connection was lost, as opposed to none being available.
+#[must_use]
+pub fn is_cut(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
+        // admin_shutdown, crash_shutdown: said on the connection that ends with it.
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
+        _ => false,
+    }
+}
+
+/// Whether the database cannot answer now, as opposed to having been asked a wrong question.
+#[must_use]
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
+    crate::problem::database::is_unavailable(error)
+}
+
+/// Whether the database has not been migrated yet: there is no such table, or no such schema. The readiness says so too.
+#[must_use]
+pub fn is_unmigrated(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(&*code, "42P01" | "3F000"))
 }
 
 fn reason(error: Option<sqlx::Error>) -> String {

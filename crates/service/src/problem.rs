@@ -1,6 +1,7 @@
 //! Errors as RFC 9457 problem documents (`application/problem+json`).
 
-mod database;
+pub(crate) mod database;
+pub mod described;
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -52,6 +53,13 @@ pub struct FieldProblem {
     pub pointer: String,
     /// What is wrong there, or what is allowed.
     pub detail: String,
+}
+
+impl FieldProblem {
+    /// What is wrong at this JSON pointer, or with the parameter of this name.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
 }
 
 /// The document that a [`Problem`] becomes: the schema of every error for OpenAPI, and a type to read one with.
@@ -197,7 +205,14 @@ impl Problem {
     /// Adds one wrong field (the member `errors`).
     #[must_use]
     pub fn field(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.0.fields.push(FieldProblem { pointer: pointer.into(), detail: detail.into() });
+        self.0.fields.push(FieldProblem::new(pointer, detail));
+        self
+    }
+
+    /// Adds several wrong fields.
+    #[must_use]
+    pub fn fields(mut self, fields: impl IntoIterator<Item = FieldProblem>) -> Self {
+        self.0.fields.extend(fields);
         self
     }
 

@@ -47,6 +47,8 @@
 #![warn(missing_docs)]
 
 mod account;
+#[cfg(feature = "api")]
+pub mod api;
 mod binaries;
 mod database;
 mod error;

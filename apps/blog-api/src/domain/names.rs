@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Invalid, parsed_text};
+use super::Invalid;
 
 /// An author's name: what the URL of the author's page ends in. It never changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +79,7 @@ impl fmt::Display for Tag {
     }
 }
 
-parsed_text!(AuthorName, Tag);
+service::parsed_text!(AuthorName, Tag);
 
 /// The tags of one post: each once, in the order in which they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

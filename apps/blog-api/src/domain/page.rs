@@ -6,46 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{AuthorName, Invalid, PostId, Tag, parsed_text};
-
-/// Most items of one page: 1 to 100, 20 unless told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Limit(u8);
-
-impl Limit {
-    /// Most items that a page may have.
-    pub const MAX: u8 = 100;
-
-    /// The number.
-    #[must_use]
-    pub fn get(self) -> usize {
-        self.0.into()
-    }
-}
-
-impl Default for Limit {
-    fn default() -> Self {
-        Self(20)
-    }
-}
-
-impl FromStr for Limit {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        match text.parse() {
-            Ok(limit @ 1..=Self::MAX) if digits => Ok(Self(limit)),
-            _ => Err(Invalid::rule("must be a whole number from 1 to 100")),
-        }
-    }
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use super::{AuthorName, Invalid, Limit, PostId, Tag};
 
 /// Where a page of a list begins: after this post. Opaque to clients, who get it as `next` and hand it back.
 ///
@@ -96,7 +57,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-parsed_text!(Limit, Cursor);
+service::parsed_text!(Cursor);
 
 /// Which posts a list shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -138,15 +99,6 @@ pub struct Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn limits() {
-        assert_eq!("1".parse::<Limit>().unwrap().get(), 1);
-        assert_eq!("100".parse::<Limit>().unwrap().get(), 100);
-        for odd in ["", "0", "101", "-1", "+5", "1.5", "ten", "99999999999999999999"] {
-            assert!(odd.parse::<Limit>().is_err(), "{odd:?}");
-        }
-    }
 
     #[test]
     fn a_cursor_reads_back_and_has_one_spelling() {

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Invalid, has_nul, parsed_text};
+use service::parse::one_line;
+
+use super::{Invalid, has_nul};
 
 /// The id of a post: a whole number from 1 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,12 +29,7 @@ impl FromStr for PostId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        // One post has one URL: neither "+1" nor "01".
-        let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-        match text.parse() {
-            Ok(id) if canonical => Ok(Self(id)),
-            _ => Err(Invalid::rule("must be a whole number from 1 to 9223372036854775807")),
-        }
+        service::parse::row_id(text).map(Self)
     }
 }
 
@@ -42,7 +39,7 @@ impl fmt::Display for PostId {
     }
 }
 
-parsed_text!(PostId);
+service::parsed_text!(PostId);
 
 /// A post's title.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,18 +57,7 @@ pub struct Commenter(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommentBody(String);
 
-/// What was wrong with the text, for one line of a limited number of characters.
-fn one_line(text: &str, most: usize, rule: &'static str) -> Result<(), Invalid> {
-    if text.trim().is_empty() || text.chars().nth(most).is_some() {
-        return Err(Invalid::rule(rule));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Invalid::rule("must not have control characters"));
-    }
-    Ok(())
-}
-
-/// The same for a text of a limited number of bytes.
+/// What was wrong with the text, for one of a limited number of bytes.
 fn long_text(text: &str, most: usize, rule: &'static str) -> Result<(), Invalid> {
     if text.is_empty() || text.len() > most {
         return Err(Invalid::rule(rule));
@@ -153,15 +139,6 @@ impl CommentBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn post_ids() {
-        assert_eq!("1".parse::<PostId>().unwrap().get(), 1);
-        assert_eq!("9223372036854775807".parse::<PostId>().unwrap().get(), i64::MAX);
-        for odd in ["", "0", "-1", "+1", "01", "1 ", "1.0", "9223372036854775808", "\u{661}", "1e3", "x"] {
-            assert!(odd.parse::<PostId>().is_err(), "{odd:?}");
-        }
-    }
 
     #[test]
     fn limits_count_characters_in_titles_and_bytes_in_bodies() {

@@ -8,11 +8,11 @@ use utoipa_axum::routes;
 
 use super::Blog;
 use super::problems::{Always, Malformed, Missing};
-use crate::conditional::IfNoneMatch;
 use crate::domain::AuthorName;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::model::AuthorPage;
+use service::conditional::IfNoneMatch;
 
 pub(super) fn router() -> OpenApiRouter<Blog> {
     OpenApiRouter::new().routes(routes!(get))

@@ -2,10 +2,11 @@
 //! values is told at once.
 
 use serde::Deserialize;
+use service::parse::Checked;
 use utoipa::ToSchema;
 
-use crate::domain::{AuthorName, Body, CommentBody, Commenter, Invalid, Tags, Title};
-use crate::error::{Error, Field};
+use crate::domain::{AuthorName, Body, CommentBody, Commenter, Tags, Title};
+use crate::error::Error;
 use crate::store::{NewComment, NewPost, PostUpdate};
 
 /// A post to be written.
@@ -58,63 +59,44 @@ pub(super) struct CreateComment {
     body: String,
 }
 
-/// Collects what is wrong, field by field.
-#[derive(Default)]
-struct Checked {
-    wrong: Vec<Field>,
-}
-
-impl Checked {
-    fn field<T>(&mut self, pointer: &str, parsed: Result<T, Invalid>) -> Option<T> {
-        parsed.map_err(|invalid| self.wrong.push(Field::new(pointer, invalid.to_string()))).ok()
-    }
-
-    fn tags(&mut self, tags: &[String]) -> Option<Tags> {
-        Some(Tags::parse(tags, |index, invalid| {
-            let pointer = index.map_or_else(|| "/tags".to_owned(), |index| format!("/tags/{index}"));
-            self.wrong.push(Field::new(pointer, invalid.to_string()));
-        }))
-    }
-
-    /// `value` is whole if nothing was wrong.
-    fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
-        match value {
-            Some(value) if self.wrong.is_empty() => Ok(value),
-            _ => Err(Error::Invalid(self.wrong)),
-        }
-    }
+/// Every tag, each with what is wrong with it.
+fn tags(checked: &mut Checked, tags: &[String]) -> Option<Tags> {
+    Some(Tags::parse(tags, |index, invalid| {
+        let pointer = index.map_or_else(|| "/tags".to_owned(), |index| format!("/tags/{index}"));
+        checked.wrong(pointer, &invalid);
+    }))
 }
 
 impl CreatePost {
     pub(super) fn parse(self) -> Result<NewPost, Error> {
-        let mut checked = Checked::default();
+        let mut checked = Checked::new();
         let author = checked.field("/author", self.author.parse::<AuthorName>());
         let title = checked.field("/title", Title::parse(self.title));
         let body = checked.field("/body", Body::parse(self.body));
-        let tags = checked.tags(&self.tags);
+        let tags = tags(&mut checked, &self.tags);
         let post = || Some(NewPost { author: author?, title: title?, body: body?, tags: tags? });
-        checked.finish(post())
+        Ok(checked.finish(post())?)
     }
 }
 
 impl ReplacePost {
     pub(super) fn parse(self) -> Result<PostUpdate, Error> {
-        let mut checked = Checked::default();
+        let mut checked = Checked::new();
         let title = checked.field("/title", Title::parse(self.title));
         let body = checked.field("/body", Body::parse(self.body));
-        let tags = checked.tags(&self.tags);
+        let tags = tags(&mut checked, &self.tags);
         let author = self.author.and_then(|author| checked.field("/author", author.parse::<AuthorName>()));
         let update = || Some(PostUpdate { author, title: title?, body: body?, tags: tags? });
-        checked.finish(update())
+        Ok(checked.finish(update())?)
     }
 }
 
 impl CreateComment {
     pub(super) fn parse(self) -> Result<NewComment, Error> {
-        let mut checked = Checked::default();
+        let mut checked = Checked::new();
         let author = checked.field("/author", Commenter::parse(self.author));
         let body = checked.field("/body", CommentBody::parse(self.body));
         let comment = || Some(NewComment { author: author?, body: body? });
-        checked.finish(comment())
+        Ok(checked.finish(comment())?)
     }
 }

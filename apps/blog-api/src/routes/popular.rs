@@ -11,13 +11,13 @@ use utoipa_axum::routes;
 
 use super::Blog;
 use super::problems::{Always, Malformed};
-use crate::conditional::IfNoneMatch;
 use crate::domain::Limit;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::headers::{self, Reuse};
 use crate::model::Popular;
 use crate::store::POPULAR_SEPARATOR;
+use service::conditional::IfNoneMatch;
 
 pub(super) fn router() -> OpenApiRouter<Blog> {
     OpenApiRouter::new().routes(routes!(list))

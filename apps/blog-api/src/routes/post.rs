@@ -11,13 +11,13 @@ use utoipa_axum::routes;
 use super::Blog;
 use super::bodies::ReplacePost;
 use super::problems::{Always, Changed, Malformed, Missing, WrongBody};
-use crate::conditional::{EntityTag, IfMatch, IfNoneMatch};
 use crate::domain::PostId;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::headers::{X_CACHE_WRITE, x_cache_write};
 use crate::model::Post;
 use crate::store::Store;
+use service::conditional::{EntityTag, IfMatch, IfNoneMatch};
 
 pub(super) fn router() -> OpenApiRouter<Blog> {
     OpenApiRouter::new().routes(routes!(get, replace, delete))

@@ -13,13 +13,13 @@ use utoipa_axum::routes;
 use super::Blog;
 use super::bodies::CreatePost;
 use super::problems::{Always, Malformed, WrongBody};
-use crate::conditional::{EntityTag, IfNoneMatch};
 use crate::domain::{AuthorName, Cursor, Filter, Limit, Listing, Tag};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::headers::{X_CACHE_WRITE, x_cache_write};
 use crate::model::{Page, Post};
 use crate::store::Store;
+use service::conditional::{EntityTag, IfNoneMatch};
 
 pub(super) fn router() -> OpenApiRouter<Blog> {
     OpenApiRouter::new().routes(routes!(list, create))

@@ -1,7 +1,9 @@
 //! The one expensive question: an aggregate over all posts and all comments.
 
+use service::postgres::again_if_cut;
+
 use super::read::SummaryRow;
-use super::{Document, LoadError, Store, again_if_cut};
+use super::{Document, LoadError, Store};
 use crate::domain::Limit;
 use crate::model::{Ranked, Summary};
 

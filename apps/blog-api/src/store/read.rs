@@ -2,7 +2,9 @@
 
 use time::OffsetDateTime;
 
-use super::{Document, LoadError, Store, again_if_cut};
+use service::postgres::again_if_cut;
+
+use super::{Document, LoadError, Store};
 use crate::domain::{AuthorName, Cursor, Filter, Listing, PostId};
 use crate::model::{AuthorPage, Byline, Page, Post, Summary};
 
@@ -100,17 +102,15 @@ impl Store {
     /// [`LoadError`].
     pub async fn page(&self, listing: &Listing) -> Result<Document, LoadError> {
         let mut rows = again_if_cut(|| self.page_rows(listing)).await?;
-        let more = rows.len() > listing.limit.get();
-        rows.truncate(listing.limit.get());
-        let last = rows.last().filter(|_| more).map(|row| Cursor::after(PostId::of_row(row.id)).to_string());
-        let page = Page { items: rows.into_iter().map(Summary::from).collect(), next: last };
+        let next = listing.limit.cut(&mut rows, |last| Cursor::after(PostId::of_row(last.id)).to_string());
+        let page = Page { items: rows.into_iter().map(Summary::from).collect(), next };
         Ok(Document::of_content(serde_json::to_vec(&page)?))
     }
 
     /// One row more than the page has, if there is one: so it is known whether there is a next page.
     async fn page_rows(&self, listing: &Listing) -> Result<Vec<SummaryRow>, sqlx::Error> {
         let below = listing.after.map_or(i64::MAX, |cursor| cursor.id().get());
-        let rows = i64::try_from(listing.limit.get() + 1).unwrap_or(i64::MAX);
+        let rows = listing.limit.rows();
         match &listing.filter {
             Filter::Recent => {
                 sqlx::query_as!(

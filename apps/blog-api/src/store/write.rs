@@ -7,10 +7,11 @@ use sqlx::PgConnection;
 
 use super::Store;
 use super::read::PostRow;
-use crate::conditional::IfMatch;
 use crate::domain::{AuthorName, Body, CommentBody, Commenter, PostId, Tags, Title};
-use crate::error::{Error, Field};
+use crate::error::Error;
 use crate::model::{Comment, Post};
+use service::FieldProblem;
+use service::conditional::IfMatch;
 
 /// A post to be written.
 #[derive(Clone, Debug)]
@@ -213,5 +214,5 @@ impl Store {
 }
 
 fn no_such_author(name: &AuthorName) -> Error {
-    Error::Invalid(vec![Field::new("/author", format!("there is no author {name}"))])
+    Error::Invalid(vec![FieldProblem::new("/author", format!("there is no author {name}"))])
 }

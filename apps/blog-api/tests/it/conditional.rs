@@ -3,7 +3,8 @@
 use ::http::Method;
 use serde_json::json;
 
-use crate::http::Answer;
+use testbed::api::Answer;
+
 use crate::stage::{Replica, Stage};
 
 async fn if_none_match(replica: &Replica, path: &str, tags: &str) -> Answer {
@@ -25,7 +26,7 @@ async fn a_client_that_has_it_gets_304_with_the_same_headers() {
         {
             let unchanged = if_none_match(&replica, path, &same).await.expect(304);
             assert!(unchanged.body.is_empty());
-            assert_eq!(unchanged.cache(), "HIT");
+            assert_eq!(unchanged.header("x-cache"), "HIT");
             for header in ["etag", "cache-control"] {
                 assert_eq!(unchanged.header(header), full.header(header), "{path}");
             }
@@ -44,7 +45,7 @@ async fn a_client_that_has_it_gets_304_with_the_same_headers() {
     // A miss answers 304 as well: the client has what the database has.
     replica.put(&post, &json!({"title": "t", "body": "b", "tags": ["x"]})).await.expect(200);
     let miss = if_none_match(&replica, &post, "\"2\"").await.expect(304);
-    assert_eq!(miss.cache(), "MISS");
+    assert_eq!(miss.header("x-cache"), "MISS");
     if_none_match(&replica, &post, "\"1\"").await.expect(200);
     if_none_match(&replica, "/posts/999", "*").await.problem(404);
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use blog_api::config::CacheMode;
 use serde_json::json;
 
-use crate::http::Answer;
+use testbed::api::Answer;
+
 use crate::stage::{Replica, Stage};
 
 /// Two replicas, the truth beside them, and every kind of page.
@@ -73,7 +74,7 @@ impl Scene {
         for page in PAGES {
             self.reader.get(page).await;
             let warm = self.writer.get(page).await;
-            assert!(["HIT", "NEGATIVE"].contains(&warm.cache()), "{page}: {warm:?}");
+            assert!(["HIT", "NEGATIVE"].contains(&warm.header("x-cache")), "{page}: {warm:?}");
         }
     }
 
@@ -83,8 +84,8 @@ impl Scene {
         let mut missed = BTreeSet::new();
         for page in PAGES {
             let read = self.reader.get(page).await;
-            if !["HIT", "NEGATIVE"].contains(&read.cache()) {
-                assert_eq!(read.cache(), "MISS", "{page}: {read:?}");
+            if !["HIT", "NEGATIVE"].contains(&read.header("x-cache")) {
+                assert_eq!(read.header("x-cache"), "MISS", "{page}: {read:?}");
                 missed.insert(*page);
             }
             if *page != "/posts/popular" {

@@ -6,8 +6,6 @@
 )]
 
 mod conditional;
-mod contract;
-mod http;
 mod invalidation;
 mod lists;
 mod modes;

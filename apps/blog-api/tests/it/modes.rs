@@ -4,7 +4,9 @@ use blog_api::config::CacheMode;
 use serde_json::json;
 use testbed::{Direction, FaultProxy};
 
-use crate::stage::{Replica, Stage, until};
+use testbed::api::until;
+
+use crate::stage::{Replica, Stage};
 
 #[tokio::test]
 async fn off_reads_the_database_each_time() {
@@ -16,11 +18,11 @@ async fn off_reads_the_database_each_time() {
     for path in [written.header("location"), "/posts", "/authors/ann", "/posts/popular"] {
         for _ in 0..2 {
             let read = replica.get(path).await.expect(200);
-            assert_eq!((read.cache(), read.header("cache-status")), ("BYPASS", "blog-redis; fwd=bypass"));
+            assert_eq!((read.header("x-cache"), read.header("cache-status")), ("BYPASS", "blog-redis; fwd=bypass"));
             assert!(!read.headers.contains_key("age"));
         }
     }
-    assert_eq!(replica.get("/posts/99").await.expect(404).cache(), "BYPASS");
+    assert_eq!(replica.get("/posts/99").await.expect(404).header("x-cache"), "BYPASS");
 }
 
 #[tokio::test]
@@ -30,20 +32,24 @@ async fn naive_caches_for_a_minute_and_deletes_after_the_commit() {
     let path = format!("/posts/{}", replica.write("ann", "t", &["x"]).await);
     for path in [&*path, "/posts?tag=x", "/authors/ann", "/posts/popular"] {
         let miss = replica.get(path).await.expect(200);
-        assert_eq!(miss.cache(), "MISS");
+        assert_eq!(miss.header("x-cache"), "MISS");
         let hit = replica.get(path).await.expect(200);
-        assert_eq!((hit.cache(), &hit.body, hit.header("etag")), ("HIT", &miss.body, miss.header("etag")));
+        assert_eq!((hit.header("x-cache"), &hit.body, hit.header("etag")), ("HIT", &miss.body, miss.header("etag")));
         assert!(hit.header("cache-status").starts_with("blog-redis; hit; ttl="));
     }
     let put = replica.put(&path, &json!({"title": "new", "body": "b", "tags": ["x"]})).await.expect(200);
     assert_eq!(put.header("x-cache-write"), "applied");
     assert_eq!(replica.get(&path).await.json()["title"], "new");
-    assert_eq!(replica.get("/authors/ann").await.cache(), "MISS");
+    assert_eq!(replica.get("/authors/ann").await.header("x-cache"), "MISS");
     // It does not know which pages of lists there are.
     let list = replica.get("/posts?tag=x").await;
-    assert_eq!((list.cache(), &list.json()["items"][0]["title"]), ("HIT", &json!("t")));
-    assert_eq!(replica.get("/posts/99").await.expect(404).cache(), "MISS");
-    assert_eq!(replica.get("/posts/99").await.expect(404).cache(), "MISS", "it remembers nothing that is not there");
+    assert_eq!((list.header("x-cache"), &list.json()["items"][0]["title"]), ("HIT", &json!("t")));
+    assert_eq!(replica.get("/posts/99").await.expect(404).header("x-cache"), "MISS");
+    assert_eq!(
+        replica.get("/posts/99").await.expect(404).header("x-cache"),
+        "MISS",
+        "it remembers nothing that is not there"
+    );
 }
 
 /// The positive control: the interleaving that leaves a stale row behind, forced. It does no harm to `fenced`.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::http::{Answer, Request};
-use crate::stage::{Stage, until};
+use testbed::api::{Answer, Request, until};
+
+use crate::stage::Stage;
 
 fn status(answer: &Answer) -> (&str, &str) {
-    (answer.cache(), answer.header("cache-status"))
+    (answer.header("x-cache"), answer.header("cache-status"))
 }
 
 #[track_caller]
@@ -38,7 +39,7 @@ async fn a_miss_is_stored_and_then_a_hit_everywhere_until_a_write() {
         }
     }
     one.put(&path, &json!({"title": "t2", "body": "b", "tags": []})).await.expect(200);
-    assert_eq!(other.get(&path).await.expect(200).cache(), "MISS");
+    assert_eq!(other.get(&path).await.expect(200).header("x-cache"), "MISS");
     assert_hit(&one.get(&path).await);
 }
 
@@ -51,7 +52,7 @@ async fn what_is_not_there_is_remembered_until_it_is_there() {
     let miss = one.get(&path).await.expect(404);
     assert_eq!(status(&miss), ("MISS", "blog-redis; fwd=miss; stored"));
     let negative = other.get(&path).await.expect(404);
-    assert_eq!(negative.cache(), "NEGATIVE");
+    assert_eq!(negative.header("x-cache"), "NEGATIVE");
     assert!(negative.header("cache-status").starts_with("blog-redis; hit; detail=negative; ttl="));
     assert_eq!(negative.header("age"), "0");
     // The id was asked for before it was given out.
@@ -67,7 +68,7 @@ async fn the_most_popular_posts_are_not_invalidated() {
     let before = replica.get("/posts/popular").await.expect(200);
     replica.put(&format!("/posts/{id}"), &json!({"title": "new", "body": "b", "tags": []})).await.expect(200);
     let after = replica.get("/posts/popular").await.expect(200);
-    assert_eq!((after.cache(), &after.body), ("HIT", &before.body));
+    assert_eq!((after.header("x-cache"), &after.body), ("HIT", &before.body));
 }
 
 /// 64 readers of a key that is in no cache, over two replicas, while the database holds the first load up.
@@ -101,8 +102,8 @@ async fn many_readers_at_once_cost_one_load() {
     let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
     for answer in readers.await.unwrap() {
         let answer = answer.expect(200);
-        *outcomes.entry(answer.cache().to_owned()).or_default() += 1;
-        if answer.cache() == "COALESCED" {
+        *outcomes.entry(answer.header("x-cache").to_owned()).or_default() += 1;
+        if answer.header("x-cache") == "COALESCED" {
             assert_eq!(answer.header("cache-status"), "blog-redis; fwd=miss; collapsed");
         }
     }

@@ -7,8 +7,9 @@ use blog_api::config::CacheMode;
 use serde_json::{Value, json};
 use testbed::{Cut, Direction, FaultProxy, PostgresServer, RedisServer};
 
-use crate::http::{Answer, Request};
-use crate::stage::{Replica, Stage, fill, until};
+use testbed::api::{Answer, Request, until};
+
+use crate::stage::{Replica, Stage, fill};
 
 fn body(title: &str) -> Value {
     json!({"title": title, "body": "b", "tags": []})
@@ -40,8 +41,8 @@ async fn a_killed_database_is_503_except_for_what_is_cached() {
     replica.get("/authors/ann").await.expect(200);
 
     postgres.kill().await;
-    assert_eq!(replica.get(&path).await.expect(200).cache(), "HIT");
-    assert_eq!(replica.get("/authors/ann").await.expect(200).cache(), "HIT");
+    assert_eq!(replica.get(&path).await.expect(200).header("x-cache"), "HIT");
+    assert_eq!(replica.get("/authors/ann").await.expect(200).header("x-cache"), "HIT");
     for uncached in ["/posts/77", "/posts", "/posts?tag=x", "/authors/bob", "/posts/popular"] {
         assert_unavailable(replica.get(uncached).await);
     }
@@ -241,5 +242,5 @@ async fn a_full_gate_is_503_with_retry_after() {
     assert!(overloaded.count() >= 4, "{answers:?}");
     answers.into_iter().for_each(assert_unavailable);
     lock.rollback().await.unwrap();
-    assert_eq!(replica.get(&format!("/posts/{id}")).await.expect(200).cache(), "BYPASS");
+    assert_eq!(replica.get(&format!("/posts/{id}")).await.expect(200).header("x-cache"), "BYPASS");
 }

@@ -1,29 +1,18 @@
 //! The real program: its commands, its exit status, its signals.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use ::http::Method;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::time::timeout;
+use testbed::api::{Answer, Process, output, text};
+use tokio::process::Command;
 
-use crate::http::Request;
-use crate::stage::{SOON, Stage};
+use crate::stage::{Stage, contract};
 
 fn blog_api(args: &[&str]) -> Command {
     let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_blog-api")));
     command.args(args).env_clear().kill_on_drop(true).stdin(Stdio::null());
     command
-}
-
-async fn output(command: &mut Command) -> Output {
-    timeout(SOON, command.output()).await.expect("the program ends").unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[tokio::test]
@@ -91,7 +80,7 @@ async fn help_version_and_document_need_no_settings() {
     let document = output(&mut blog_api(&["openapi"])).await;
     assert!(document.status.success());
     let document: serde_json::Value = serde_json::from_slice(&document.stdout).unwrap();
-    assert_eq!(&document, crate::contract::document());
+    assert_eq!(&document, contract().document());
 }
 
 #[tokio::test]
@@ -124,88 +113,21 @@ async fn a_database_that_cannot_be_migrated_is_one_line() {
     assert!(told.starts_with("error: ") && !told.contains("secret"), "{told}");
 }
 
-/// A replica in a process of its own.
-struct Process {
-    child: Child,
-    api: SocketAddr,
-    admin: SocketAddr,
-    /// Open for as long as the process runs: it logs.
-    log: Log,
+async fn start(database_url: &str, redis_url: &str) -> Process {
+    Process::start(blog_api(&[]).env("DATABASE_URL", database_url).env("CACHE_REDIS_URL", redis_url)).await
 }
 
-enum Log {
-    Out(Lines<BufReader<ChildStdout>>),
-    Err(Lines<BufReader<ChildStderr>>),
-}
-
-impl Process {
-    async fn start(database_url: &str, redis_url: &str) -> Self {
-        let mut child = blog_api(&[
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-            "--drain",
-            "0s",
-            "--log-format",
-            "json",
-        ])
-        .env("DATABASE_URL", database_url)
-        .env("CACHE_REDIS_URL", redis_url)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut err = BufReader::new(child.stderr.take().unwrap()).lines();
-        let listening = async {
-            loop {
-                let (line, is_out) = tokio::select! {
-                    Ok(Some(line)) = out.next_line() => (line, true),
-                    Ok(Some(line)) = err.next_line() => (line, false),
-                    else => panic!("it ended before it listened"),
-                };
-                if line.contains("\"listening\"") {
-                    return (line, is_out);
-                }
-            }
-        };
-        let (line, is_out) = timeout(SOON, listening).await.expect("it listens");
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let address = |name: &str| {
-            let found = line.get(name).or_else(|| line["fields"].get(name)).unwrap_or_else(|| panic!("{line}"));
-            found.as_str().unwrap().parse().unwrap()
-        };
-        let log = if is_out { Log::Out(out) } else { Log::Err(err) };
-        Self { child, api: address("api"), admin: address("admin"), log }
-    }
-
-    async fn get(&self, path: &str) -> crate::http::Answer {
-        Request::new(self.api, Method::GET, path).send().await
-    }
-
-    /// Sends SIGTERM and returns the exit status.
-    async fn terminate(mut self) -> Option<i32> {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-        let rest = async {
-            match &mut self.log {
-                Log::Out(lines) => while let Ok(Some(_)) = lines.next_line().await {},
-                Log::Err(lines) => while let Ok(Some(_)) = lines.next_line().await {},
-            }
-        };
-        let (status, ()) = timeout(SOON, async { tokio::join!(self.child.wait(), rest) }).await.expect("it stops");
-        status.unwrap().code()
-    }
+async fn get(process: &Process, path: &str) -> Answer {
+    process.request(Method::GET, path).under(contract()).send().await
 }
 
 #[tokio::test]
 async fn it_serves_and_stops_on_a_signal() {
     let stage = Stage::set().await;
     let id = stage.replica().await.write("ann", "t", &[]).await;
-    let process = Process::start(&stage.database.url(), &stage.redis.url()).await;
-    process.get(&format!("/posts/{id}")).await.expect(200);
-    let metrics = Request::new(process.admin, Method::GET, "/metrics").try_send().await.unwrap();
+    let process = start(&stage.database.url(), &stage.redis.url()).await;
+    get(&process, &format!("/posts/{id}")).await.expect(200);
+    let metrics = process.admin("/metrics").try_send().await.unwrap();
     let metrics = text(&metrics.body);
     for name in [
         "cache_reads_total",
@@ -218,18 +140,18 @@ async fn it_serves_and_stops_on_a_signal() {
     }
     assert!(metrics.contains("route=\"/posts/{id}\""), "{metrics}");
     for (probe, status) in [("/livez", 200), ("/startupz", 200)] {
-        Request::new(process.admin, Method::GET, probe).try_send().await.unwrap().expect(status);
+        process.admin(probe).try_send().await.unwrap().expect(status);
     }
     assert_eq!(process.terminate().await, Some(0));
 }
 
 #[tokio::test]
 async fn with_both_stores_dead_it_starts_answers_and_stops() {
-    let process = Process::start("postgres://127.0.0.1:1/none", "redis://127.0.0.1:1").await;
-    assert_eq!(process.get("/noop").await.expect(200).body.len(), 1_600);
-    process.get("/posts/1").await.problem(503);
-    Request::new(process.admin, Method::GET, "/readyz").try_send().await.unwrap().expect(503);
-    Request::new(process.admin, Method::GET, "/livez").try_send().await.unwrap().expect(200);
+    let process = start("postgres://127.0.0.1:1/none", "redis://127.0.0.1:1").await;
+    assert_eq!(get(&process, "/noop").await.expect(200).body.len(), 1_600);
+    get(&process, "/posts/1").await.problem(503);
+    process.admin("/readyz").try_send().await.unwrap().expect(503);
+    process.admin("/livez").try_send().await.unwrap().expect(200);
     assert_eq!(process.terminate().await, Some(0));
 }
 

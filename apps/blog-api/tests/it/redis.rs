@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use blog_api::config::CacheMode;
 use serde_json::json;
 
-use crate::http::Answer;
-use crate::stage::{Replica, Stage, until};
+use testbed::api::{Answer, until};
+
+use crate::stage::{Replica, Stage};
 
 fn body(title: &str) -> serde_json::Value {
     json!({"title": title, "body": "b", "tags": ["x"]})
@@ -15,8 +16,10 @@ fn body(title: &str) -> serde_json::Value {
 
 /// Until reads come from Redis again.
 async fn until_hit(replica: &Replica, path: &str) -> Answer {
-    until("reads come from the cache", async || Some(replica.get(path).await).filter(|read| read.cache() == "HIT"))
-        .await
+    until("reads come from the cache", async || {
+        Some(replica.get(path).await).filter(|read| read.header("x-cache") == "HIT")
+    })
+    .await
 }
 
 #[tokio::test]
@@ -30,8 +33,8 @@ async fn a_killed_redis_costs_hits_and_no_answers() {
     stage.redis.kill().await;
     for replica in [&one, &other] {
         let read = replica.get(&path).await.expect(200);
-        assert_eq!((read.cache(), read.header("cache-status")), ("BYPASS", "blog-redis; fwd=bypass"));
-        assert_eq!(replica.get("/posts/99").await.expect(404).cache(), "BYPASS");
+        assert_eq!((read.header("x-cache"), read.header("cache-status")), ("BYPASS", "blog-redis; fwd=bypass"));
+        assert_eq!(replica.get("/posts/99").await.expect(404).header("x-cache"), "BYPASS");
     }
     let put = one.put(&path, &body("t2")).await.expect(200);
     assert_eq!(put.header("x-cache-write"), "pending");
@@ -61,12 +64,12 @@ async fn a_stopped_redis_is_told_what_it_missed() {
     let path = format!("/posts/{}", one.write("ann", "t1", &["x"]).await);
     for page in [&*path, "/posts?tag=x", "/authors/ann"] {
         one.get(page).await.expect(200);
-        assert_eq!(other.get(page).await.cache(), "HIT");
+        assert_eq!(other.get(page).await.header("x-cache"), "HIT");
     }
 
     stage.redis.pause();
     let read = one.get(&path).await.expect(200);
-    assert_eq!((read.cache(), &read.json()["title"]), ("BYPASS", &json!("t1")));
+    assert_eq!((read.header("x-cache"), &read.json()["title"]), ("BYPASS", &json!("t1")));
     let put = one.put(&path, &body("t2")).await.expect(200);
     assert_eq!(put.header("x-cache-write"), "pending");
     assert_eq!(one.get(&path).await.expect(200).json()["title"], "t2");
@@ -78,7 +81,7 @@ async fn a_stopped_redis_is_told_what_it_missed() {
                 let read = replica.get(page).await.expect(200);
                 let shown = read.json();
                 let titles = [&shown["title"], &shown["items"][0]["title"], &shown["latest"][0]["title"]];
-                (read.cache() == "HIT" && titles.contains(&&json!("t2"))).then_some(())
+                (read.header("x-cache") == "HIT" && titles.contains(&&json!("t2"))).then_some(())
             })
             .await;
         }
@@ -97,8 +100,8 @@ async fn a_start_without_redis_serves_from_the_database() {
         replica.post("/posts", &json!({"author": "ann", "title": "t", "body": "b", "tags": []})).await.expect(201);
     assert_eq!(written.header("x-cache-write"), "pending");
     let path = written.header("location");
-    assert_eq!(replica.get(path).await.expect(200).cache(), "BYPASS");
-    assert_eq!(replica.get("/posts/popular").await.expect(200).cache(), "BYPASS");
+    assert_eq!(replica.get(path).await.expect(200).header("x-cache"), "BYPASS");
+    assert_eq!(replica.get("/posts/popular").await.expect(200).header("x-cache"), "BYPASS");
     replica.until_check("redis", "fail").await;
 
     stage.redis.start_again().await.unwrap();
@@ -113,7 +116,7 @@ async fn naive_without_redis_reads_the_database() {
     let path = format!("/posts/{}", replica.write("ann", "t", &[]).await);
     replica.get(&path).await.expect(200);
     stage.redis.kill().await;
-    assert_eq!(replica.get(&path).await.expect(200).cache(), "BYPASS");
+    assert_eq!(replica.get(&path).await.expect(200).header("x-cache"), "BYPASS");
     assert_eq!(replica.put(&path, &body("t2")).await.expect(200).header("x-cache-write"), "pending");
     stage.redis.start_again().await.unwrap();
     until_hit(&replica, &path).await;

@@ -1,7 +1,8 @@
 //! Stores of a test's own, replicas on them, and a few rows.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use ::http::Method;
 use blog_api::App;
@@ -9,13 +10,16 @@ use blog_api::config::{CacheArgs, CacheMode, ServeArgs};
 use serde_json::{Value, json};
 use service::config::{DatabaseArgs, LogArgs, ServerArgs};
 use sqlx::PgPool;
+use testbed::api::{Answer, Contract, Request, until};
 use testbed::{Database, RedisServer};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Answer, Request};
-
-/// How long a condition may take to come true.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// The API's OpenAPI document, which every answer of every test is held against.
+pub(crate) fn contract() -> &'static Contract {
+    static CONTRACT: LazyLock<Contract> =
+        LazyLock::new(|| Contract::new(serde_json::to_value(blog_api::routes::openapi()).unwrap(), &["Age"]));
+    &CONTRACT
+}
 
 /// A database and a Redis of a test's own.
 #[derive(Debug)]
@@ -115,7 +119,7 @@ impl Replica {
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> Request {
-        Request::new(self.api, method, path)
+        Request::new(self.api, method, path).under(contract())
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -162,17 +166,5 @@ impl Replica {
 impl Drop for Replica {
     fn drop(&mut self) {
         self.stop.cancel();
-    }
-}
-
-/// Asks again and again until there is something; panics when that takes too long.
-pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    let deadline = Instant::now() + SOON;
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -98,6 +98,17 @@ impl DatabaseArgs {
     }
 }
 
+/// The settings of the command that migrates.
+#[derive(Args, Clone, Debug)]
+pub struct MigrateArgs {
+    /// URL of the PostgreSQL database
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: DatabaseUrl,
+    /// Its logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
 /// What a service logs, and how.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Logs")]

@@ -50,6 +50,11 @@ impl From<sqlx::Error> for Problem {
     }
 }
 
+/// Whether the database cannot answer now, as opposed to having been asked a wrong question.
+pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
+    verdict(error) == Verdict::Unavailable
+}
+
 fn verdict(error: &sqlx::Error) -> Verdict {
     match error {
         sqlx::Error::Io(_)

@@ -1,52 +1,55 @@
-//! A client that holds every answer against the OpenAPI document.
+//! A client of an API.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::contract;
+use super::Contract;
 
 /// Longer than anything may take here.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> &str {
+    /// The header of this name; empty if there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    pub(crate) fn cache(&self) -> &str {
-        self.header("x-cache")
-    }
-
-    pub(crate) fn json(&self) -> Value {
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The status, for a comparison that shows the whole answer when it fails.
+    /// Panics, and shows the whole answer, if it has another status.
     #[track_caller]
-    pub(crate) fn expect(self, status: u16) -> Self {
+    pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
     /// A problem with this status, and its document.
     #[track_caller]
-    pub(crate) fn problem(self, status: u16) -> Value {
+    pub fn problem(self, status: u16) -> Value {
         let answer = self.expect(status);
         assert_eq!(answer.header("content-type"), "application/problem+json", "{answer:?}");
         let problem = answer.json();
@@ -57,7 +60,7 @@ impl Answer {
 
     /// A problem that names exactly these fields.
     #[track_caller]
-    pub(crate) fn wrong_fields(self, status: u16, pointers: &[&str]) {
+    pub fn wrong_fields(self, status: u16, pointers: &[&str]) {
         let problem = self.problem(status);
         let named: Vec<&str> = problem["errors"]
             .as_array()
@@ -72,48 +75,64 @@ impl Answer {
 /// A request under construction.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Request {
+pub struct Request {
     address: SocketAddr,
-    builder: ::http::request::Builder,
+    builder: http::request::Builder,
     method: Method,
     path: String,
     body: Bytes,
+    contract: Option<&'static Contract>,
 }
 
 impl Request {
-    pub(crate) fn new(address: SocketAddr, method: Method, path: &str) -> Self {
-        let builder = ::http::Request::builder()
+    /// A request to this address, on a connection of its own.
+    pub fn new(address: SocketAddr, method: Method, path: &str) -> Self {
+        let builder = http::Request::builder()
             .method(method.clone())
             .uri(path)
             .header("host", address.to_string())
             .header("connection", "close");
-        Self { address, builder, method, path: path.to_owned(), body: Bytes::new() }
+        Self { address, builder, method, path: path.to_owned(), body: Bytes::new(), contract: None }
     }
 
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+    /// With this header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.builder = self.builder.header(name, value);
         self
     }
 
-    pub(crate) fn json(self, body: &Value) -> Self {
+    /// With this JSON as its body.
+    pub fn json(self, body: &Value) -> Self {
         self.header("content-type", "application/json").body(body.to_string())
     }
 
-    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
+    /// With this body.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Sends it and checks the answer against the document.
-    pub(crate) async fn send(self) -> Answer {
-        let (method, path) = (self.method.clone(), self.path.clone());
+    /// Whose answer is held against the document when it is [sent](Self::send).
+    pub fn under(mut self, contract: &'static Contract) -> Self {
+        self.contract = Some(contract);
+        self
+    }
+
+    /// Sends it; panics if there is no answer, or one that the document does not describe.
+    pub async fn send(self) -> Answer {
+        let (method, path, contract) = (self.method.clone(), self.path.clone(), self.contract);
         let answer = self.try_send().await.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        contract::check(&method, &path, &answer);
+        if let Some(contract) = contract {
+            contract.check(&method, &path, &answer);
+        }
         answer
     }
 
-    /// Sends it, to a replica that may be gone.
-    pub(crate) async fn try_send(self) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    /// Sends it, to a replica that may be gone; the answer is held against nothing.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn try_send(self) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         let Self { address, builder, body, .. } = self;
         let request = builder.body(Full::new(body))?;
         let exchange = async {
