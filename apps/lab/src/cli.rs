@@ -9,8 +9,12 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::blog::performance::PerformanceArgs;
+use crate::booking::concurrent::ConcurrentArgs;
+use crate::booking::contention::ContentionArgs;
+use crate::booking::faults::FaultsArgs;
 use crate::exit::Failure;
-use crate::target::TargetArgs;
+use crate::lock_bench::LockBenchArgs;
+use crate::target::{BookingStoreArgs, BookingTargetArgs, TargetArgs};
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -37,6 +41,12 @@ pub(crate) enum Command {
     /// Seed the blog, and run experiments on it
     #[command(subcommand)]
     Blog(BlogCommand),
+    /// Run experiments on booking-api: locks against no locks
+    #[command(subcommand)]
+    Booking(BookingCommand),
+    /// Measure the lock by itself
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Ends the processes whose ids come on stdin when stdin closes (the lab starts it for itself)
     #[command(hide = true)]
     Guard,
@@ -59,6 +69,42 @@ pub(crate) enum BlogCommand {
     Performance(PerformanceCommand),
 }
 
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum BookingCommand {
+    /// Many buyers of one event, per strategy: what each sells, and what it sells twice
+    #[command(after_help = EXIT_CODES)]
+    Concurrent(ConcurrentCommand),
+    /// One hot event against many, at a fixed arrival rate, over 1 to 8 replicas
+    #[command(after_help = EXIT_CODES)]
+    Contention(ContentionCommand),
+    /// Kill, stop and cut off while a booking is under way: what is oversold, lost, doubled or stuck then
+    #[command(after_help = EXIT_CODES)]
+    Faults(FaultsArgs),
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum LockCommand {
+    /// Hand-offs a second, waits and fairness of the granted lock, beside BLPOP, bare scripts and polling
+    #[command(after_help = EXIT_CODES)]
+    Bench(LockBenchArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ConcurrentCommand {
+    #[command(flatten)]
+    pub(crate) targets: BookingTargetArgs,
+    #[command(flatten)]
+    pub(crate) concurrent: ConcurrentArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ContentionCommand {
+    #[command(flatten)]
+    pub(crate) stores: BookingStoreArgs,
+    #[command(flatten)]
+    pub(crate) contention: ContentionArgs,
+}
+
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PerformanceCommand {
     #[command(flatten)]
@@ -71,6 +117,7 @@ pub(crate) struct PerformanceCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
     Blog,
+    Booking,
 }
 
 /// Fewest and most posts. Below the least, a run measures set-up and not a cache; above the most,
@@ -112,19 +159,31 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) postgres_port: u16,
 
-    /// Port of the private Redis; 0 picks a free one
+    /// Port of the private Redis of the cache; 0 picks a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) redis_port: u16,
 
-    /// API port of the first replica, the others follow it; 0 picks free ones
+    /// Port of the private Redis of the locks; 0 picks a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) lock_redis_port: u16,
+
+    /// API port of the first replica of blog-api, the others follow it; 0 picks free ones
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) api_port: u16,
 
-    /// Admin port of the first replica, the others follow it; 0 picks free ones
+    /// Admin port of the first replica of blog-api, the others follow it; 0 picks free ones
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) admin_port: u16,
 
-    /// Use this PostgreSQL instead of a private one (the schemas `blog` and `lab` of the database named)
+    /// API port of the first replica of booking-api, the others follow it; 0 picks free ones
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) booking_api_port: u16,
+
+    /// Admin port of the first replica of booking-api, the others follow it; 0 picks free ones
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) booking_admin_port: u16,
+
+    /// Use this PostgreSQL instead of a private one (the schemas `blog`, `booking` and `lab` of the database named)
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
     pub(crate) database_url: Option<String>,
 
@@ -132,9 +191,24 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "URL", env = "CACHE_REDIS_URL", hide_env_values = true, value_parser = redis_url)]
     pub(crate) cache_redis_url: Option<String>,
 
+    /// Use this Redis for the locks instead of a private one (the keys below `booking:`); needs AOF and noeviction
+    #[arg(long, value_name = "URL", env = "LOCK_REDIS_URL", hide_env_values = true, value_parser = redis_url)]
+    pub(crate) lock_redis_url: Option<String>,
+
     /// The blog-api binary [default: the one beside `lab`]
     #[arg(long, value_name = "PATH", env = "LAB_BLOG_API")]
     pub(crate) blog_api: Option<PathBuf>,
+
+    /// The booking-api binary [default: the one beside `lab`]
+    #[arg(long, value_name = "PATH", env = "LAB_BOOKING_API")]
+    pub(crate) booking_api: Option<PathBuf>,
+}
+
+impl UpArgs {
+    /// Whether this part runs.
+    pub(crate) fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -156,7 +230,7 @@ pub(crate) struct SeedArgs {
     pub(crate) data: Option<PathBuf>,
 }
 
-fn database_url(text: &str) -> Result<String, String> {
+pub(crate) fn database_url(text: &str) -> Result<String, String> {
     let expected = || "expected postgres://user:password@host:port/database".to_owned();
     // sqlx reads the parts of any URL, whatever its scheme.
     if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
@@ -165,7 +239,7 @@ fn database_url(text: &str) -> Result<String, String> {
     text.parse::<sqlx::postgres::PgConnectOptions>().map(|_| text.to_owned()).map_err(|_| expected())
 }
 
-fn redis_url(text: &str) -> Result<String, String> {
+pub(crate) fn redis_url(text: &str) -> Result<String, String> {
     let expected = || "expected redis://user:password@host:port".to_owned();
     // Without TLS built in, the client would take rediss:// and connect in the clear.
     if !text.starts_with("redis://") {
@@ -298,7 +372,7 @@ mod tests {
         for (setting, value, allowed) in [
             ("--posts", "'0'", "1000..=5000000"),
             ("--replicas", "'17'", "1..=16"),
-            ("--only", "'shoes'", "possible values: blog"),
+            ("--only", "'shoes'", "possible values: blog, booking"),
             ("--api-port", "'70000'", "0..=65535"),
         ] {
             assert!(

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
-use crate::target::Targets;
+use crate::target::{BookingStores, BookingTargets, Targets};
 
 /// A data folder, owned or not.
 #[derive(Debug, Clone)]
@@ -35,12 +35,26 @@ pub(crate) struct State {
     /// RFC 3339.
     pub(crate) started_at: String,
     pub(crate) database_url: String,
-    pub(crate) cache_redis_url: String,
     /// Process id of the private PostgreSQL; absent when it is somebody else's server.
     pub(crate) postgres_pid: Option<u32>,
+    /// Absent when only the booking runs.
+    pub(crate) cache_redis_url: Option<String>,
     /// Process id of the private Redis; absent when it is somebody else's server.
     pub(crate) cache_redis_pid: Option<u32>,
-    pub(crate) blog: BlogState,
+    /// Absent when only the blog runs.
+    pub(crate) lock_redis_url: Option<String>,
+    /// Process id of the private Redis of the locks; absent when it is somebody else's server.
+    pub(crate) lock_redis_pid: Option<u32>,
+    pub(crate) redlock_redis_urls: Vec<String>,
+    pub(crate) redlock_redis_pids: Vec<u32>,
+    pub(crate) blog: Option<BlogState>,
+    pub(crate) booking: Option<BookingState>,
+}
+
+/// The booking's part of [`State`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BookingState {
+    pub(crate) replicas: Vec<ReplicaState>,
 }
 
 /// The blog's part of [`State`].
@@ -63,17 +77,51 @@ pub(crate) struct ReplicaState {
 }
 
 /// The shape of the state file that this binary writes and reads.
-pub(crate) const STATE_FORMAT: u32 = 1;
+pub(crate) const STATE_FORMAT: u32 = 2;
 
 impl State {
-    pub(crate) fn targets(&self) -> Targets {
-        Targets {
-            replicas: self.blog.replicas.iter().map(|replica| replica.api.clone()).collect(),
-            admin: self.blog.replicas.iter().map(|replica| replica.admin.clone()).collect(),
+    /// # Errors
+    /// [`Failure::Usage`] when the blog does not run.
+    pub(crate) fn blog_targets(&self) -> anyhow::Result<Targets> {
+        let (Some(blog), Some(cache_redis_url)) = (&self.blog, &self.cache_redis_url) else {
+            return Err(Failure::usage("the running `lab up` has no blog: start it without --only booking").into());
+        };
+        let (replicas, admin) = urls(&blog.replicas);
+        Ok(Targets {
+            replicas,
+            admin,
             database_url: self.database_url.clone(),
-            cache_redis_url: self.cache_redis_url.clone(),
-        }
+            cache_redis_url: cache_redis_url.clone(),
+        })
     }
+
+    /// # Errors
+    /// [`Failure::Usage`] when booking-api does not run.
+    pub(crate) fn booking_targets(&self) -> anyhow::Result<BookingTargets> {
+        let (Some(booking), Some(lock_redis_url)) = (&self.booking, &self.lock_redis_url) else {
+            return Err(Failure::usage("the running `lab up` has no booking-api: start it without --only blog").into());
+        };
+        let (replicas, admin) = urls(&booking.replicas);
+        let stores = BookingStores {
+            database_url: self.database_url.clone(),
+            lock_redis_url: lock_redis_url.clone(),
+            redlock_redis_urls: self.redlock_redis_urls.clone(),
+        };
+        Ok(BookingTargets { replicas, admin, stores })
+    }
+
+    /// Each replica with the name that a person reads.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = (String, &ReplicaState)> {
+        let blog = self.blog.iter().flat_map(|blog| &blog.replicas).zip(1..);
+        let booking = self.booking.iter().flat_map(|booking| &booking.replicas).zip(1..);
+        blog.map(|(replica, number)| (format!("blog-api {number}"), replica))
+            .chain(booking.map(|(replica, number)| (format!("booking-api {number}"), replica)))
+    }
+}
+
+/// The base URLs of APIs and of admin ports.
+fn urls(replicas: &[ReplicaState]) -> (Vec<String>, Vec<String>) {
+    replicas.iter().map(|replica| (replica.api.clone(), replica.admin.clone())).unzip()
 }
 
 impl DataDir {
@@ -151,19 +199,18 @@ impl DataDir {
     }
 
     fn already_running(&self) -> Failure {
-        let mut lines =
-            match self.read_state() {
-                Ok(Some(state)) => {
-                    let mut lines = vec![format!("already running on {} (pid {})", self.root.display(), state.pid)];
-                    lines.extend(
-                        state.blog.replicas.iter().enumerate().map(|(n, replica)| {
-                            format!("  blog-api {}: {}  admin {}", n + 1, replica.api, replica.admin)
-                        }),
-                    );
-                    lines
-                }
-                _ => vec![format!("another `lab up` is just starting or stopping on {}", self.root.display())],
-            };
+        let mut lines = match self.read_state() {
+            Ok(Some(state)) => {
+                let mut lines = vec![format!("already running on {} (pid {})", self.root.display(), state.pid)];
+                lines.extend(
+                    state
+                        .replicas()
+                        .map(|(name, replica)| format!("  {name}: {}  admin {}", replica.api, replica.admin)),
+                );
+                lines
+            }
+            _ => vec![format!("another `lab up` is just starting or stopping on {}", self.root.display())],
+        };
         lines.push("stop it with Ctrl-C in its terminal, or start a second system with --data DIR".to_owned());
         Failure::AlreadyRunning(lines)
     }

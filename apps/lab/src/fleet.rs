@@ -15,16 +15,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::data::{DataDir, ReplicaState};
+use crate::target::BookingStores;
 use guardian::Guardian;
 use replica::Replica;
 
 /// How long all replicas together may take from start to ready. A start takes about 0.1 s; the rest is
 /// for a machine that is busy with something else.
 const READY: Duration = Duration::from_secs(60);
-
-/// The ports that are taken when they are free, so that URLs look the same from run to run.
-const PREFERRED_API: u16 = 18_080;
-const PREFERRED_ADMIN: u16 = 19_080;
 
 /// How often a start is tried when other processes take the ports that were free a moment before.
 const START_ATTEMPTS: u32 = 5;
@@ -45,40 +42,116 @@ impl Cache {
     }
 }
 
+/// A service of which replicas run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    Blog,
+    Booking,
+}
+
+impl Service {
+    /// Its program.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::Blog => "blog-api",
+            Self::Booking => "booking-api",
+        }
+    }
+
+    /// The environment variable that names its binary.
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Blog => "LAB_BLOG_API",
+            Self::Booking => "LAB_BOOKING_API",
+        }
+    }
+
+    /// The binary that the environment names, or the one beside this binary.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn binary(self) -> anyhow::Result<PathBuf> {
+        std::env::var_os(self.variable()).map_or_else(|| sibling(self.program()), |path| Ok(PathBuf::from(path)))
+    }
+
+    /// The flags of `lab up` that set its ports, and the ports that are taken when they are free, so that URLs look the
+    /// same from run to run: of the API and of the admin port.
+    fn ports(self) -> [(&'static str, u16); 2] {
+        match self {
+            Self::Blog => [("--api-port", 18_080), ("--admin-port", 19_080)],
+            Self::Booking => [("--booking-api-port", 18_180), ("--booking-admin-port", 19_180)],
+        }
+    }
+}
+
 /// What is to run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
+    pub(crate) service: Service,
     /// Shown on the screen and in the names of the logs.
     pub(crate) name: String,
     pub(crate) replicas: u16,
-    pub(crate) cache: Cache,
-    pub(crate) database_url: String,
-    pub(crate) cache_redis_url: String,
+    /// Settings, as the service takes them from its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
     /// API port of the first replica, the others follow; 0 for free ones.
     pub(crate) api_port: u16,
     /// Admin port of the first replica, the others follow; 0 for free ones.
     pub(crate) admin_port: u16,
-    /// The blog-api binary; absent for the one beside the lab's.
+    /// The service's binary; absent for the one beside the lab's.
     pub(crate) binary: Option<PathBuf>,
     /// Folder for the logs; absent for the one in the data folder of `lab up`.
     pub(crate) logs: Option<PathBuf>,
 }
 
 impl Plan {
+    fn new(service: Service, environment: Vec<(&'static str, String)>) -> Self {
+        let home = HOME.get();
+        Self {
+            service,
+            name: service.program().to_owned(),
+            replicas: 1,
+            environment,
+            api_port: 0,
+            admin_port: 0,
+            binary: home.and_then(|home| home.binary(service)),
+            logs: home.map(|home| home.logs.clone()),
+        }
+    }
+
+    /// One replica of blog-api.
+    pub(crate) fn blog(database_url: &str, cache_redis_url: &str, cache: Cache) -> Self {
+        let environment = vec![
+            ("DATABASE_URL", database_url.to_owned()),
+            ("CACHE_REDIS_URL", cache_redis_url.to_owned()),
+            ("CACHE", cache.as_str().to_owned()),
+        ];
+        Self::new(Service::Blog, environment)
+    }
+
+    /// One replica of booking-api.
+    pub(crate) fn booking(stores: &BookingStores) -> Self {
+        let mut environment =
+            vec![("DATABASE_URL", stores.database_url.clone()), ("LOCK_REDIS_URL", stores.lock_redis_url.clone())];
+        if !stores.redlock_redis_urls.is_empty() {
+            environment.push(("REDLOCK_REDIS_URLS", stores.redlock_redis_urls.join(",")));
+        }
+        Self::new(Service::Booking, environment)
+    }
+
     fn replica(&self, number: usize, (api_port, admin_port): (u16, u16), binary: &Path, logs: &Path) -> Replica {
+        // What the plan says comes last, and so wins.
+        let mut environment = vec![
+            ("LOG_FORMAT", "text".to_owned()),
+            // There is no load balancer here that has to notice first.
+            ("DRAIN", "0s".to_owned()),
+        ];
+        environment.extend(self.environment.iter().cloned());
         Replica {
             name: format!("{} {number}", self.name),
             binary: binary.to_owned(),
             api_port,
             admin_port,
-            environment: vec![
-                ("DATABASE_URL", self.database_url.clone()),
-                ("CACHE_REDIS_URL", self.cache_redis_url.clone()),
-                ("CACHE", self.cache.as_str().to_owned()),
-                ("LOG_FORMAT", "text".to_owned()),
-                // There is no load balancer here that has to notice first.
-                ("DRAIN", "0s".to_owned()),
-            ],
+            environment,
             log: logs.join(format!("{}-{number}.log", self.name)),
         }
     }
@@ -87,8 +160,18 @@ impl Plan {
 /// Where replicas come from and log to, when a [`Plan`] does not say it.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
-    pub(crate) binary: Option<PathBuf>,
+    pub(crate) blog_api: Option<PathBuf>,
+    pub(crate) booking_api: Option<PathBuf>,
     pub(crate) logs: PathBuf,
+}
+
+impl Home {
+    fn binary(&self, service: Service) -> Option<PathBuf> {
+        match service {
+            Service::Blog => self.blog_api.clone(),
+            Service::Booking => self.booking_api.clone(),
+        }
+    }
 }
 
 static HOME: OnceLock<Home> = OnceLock::new();
@@ -97,22 +180,6 @@ static HOME: OnceLock<Home> = OnceLock::new();
 /// `lab up` around it, and log beside them.
 pub(crate) fn set_home(home: Home) {
     HOME.get_or_init(|| home);
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            name: "blog-api".to_owned(),
-            replicas: 1,
-            cache: Cache::Fenced,
-            database_url: String::new(),
-            cache_redis_url: String::new(),
-            api_port: 0,
-            admin_port: 0,
-            binary: HOME.get().and_then(|home| home.binary.clone()),
-            logs: HOME.get().map(|home| home.logs.clone()),
-        }
-    }
 }
 
 /// Replicas that run. Dropping it kills them; [`Self::stop`] lets them finish what they are doing.
@@ -134,7 +201,7 @@ impl Fleet {
     pub(crate) async fn start(plan: Plan) -> anyhow::Result<Self> {
         let binary = match &plan.binary {
             Some(binary) => binary.clone(),
-            None => blog_api()?,
+            None => plan.service.binary()?,
         };
         let logs = match &plan.logs {
             Some(logs) => logs.clone(),
@@ -143,9 +210,9 @@ impl Fleet {
         std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
         let mut attempt = 1;
         loop {
-            let api_ports = ports::choose("--api-port", plan.api_port, PREFERRED_API, plan.replicas, &[])?;
-            let admin_ports =
-                ports::choose("--admin-port", plan.admin_port, PREFERRED_ADMIN, plan.replicas, &api_ports)?;
+            let [(api_flag, api), (admin_flag, admin)] = plan.service.ports();
+            let api_ports = ports::choose(api_flag, plan.api_port, api, plan.replicas, &[])?;
+            let admin_ports = ports::choose(admin_flag, plan.admin_port, admin, plan.replicas, &api_ports)?;
             let chosen: Vec<(u16, u16)> = api_ports.into_iter().zip(admin_ports).collect();
             let replicas =
                 chosen.iter().zip(1..).map(|(&ports, number)| plan.replica(number, ports, &binary, &logs)).collect();
@@ -255,13 +322,8 @@ fn own_binary() -> anyhow::Result<&'static Path> {
     Ok(OWN_BINARY.get_or_init(|| path))
 }
 
-/// The blog-api that `LAB_BLOG_API` names, or the one beside this binary.
-pub(crate) fn blog_api() -> anyhow::Result<PathBuf> {
-    std::env::var_os("LAB_BLOG_API").map_or_else(|| sibling("blog-api"), |path| Ok(PathBuf::from(path)))
-}
-
 /// The program of that name beside this one.
-pub(crate) fn sibling(name: &str) -> anyhow::Result<PathBuf> {
+fn sibling(name: &str) -> anyhow::Result<PathBuf> {
     let path = own_binary()?.with_file_name(name);
     if !path.is_file() {
         bail!("there is no {}; build it with `cargo build --release -p {name}`", path.display());

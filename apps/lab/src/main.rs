@@ -4,10 +4,12 @@
 //! their HTTP interface, their database schema and their command line.
 
 mod blog;
+mod booking;
 mod cli;
 mod data;
 mod exit;
 mod fleet;
+mod lock_bench;
 mod measure;
 mod screen;
 mod seed;
@@ -18,7 +20,7 @@ mod verdict;
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, LockCommand};
 use crate::exit::Ending;
 use crate::fleet::guardian;
 
@@ -37,6 +39,8 @@ fn run(cli: Cli) -> anyhow::Result<Ending> {
     match cli.command {
         Command::Up(args) => with_runtime(up::run(args)),
         Command::Blog(command) => with_runtime(signals::until_signal(blog::run(command))),
+        Command::Booking(command) => with_runtime(signals::until_signal(booking::run(command))),
+        Command::Lock(LockCommand::Bench(args)) => with_runtime(signals::until_signal(lock_bench::run(args))),
         // These two are small processes beside a lab, and need no runtime.
         Command::Guard => {
             guardian::guard();

@@ -121,6 +121,53 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{start}{line}");
 }
 
+/// Says on a terminal what is being measured; `""` when all is done.
+pub(crate) fn progress(what: &str) {
+    if std::io::stderr().is_terminal() {
+        let text = if what.is_empty() { String::new() } else { format!("measuring: {what} ...") };
+        eprint!("\r\x1b[K{text}");
+    } else if !what.is_empty() {
+        eprintln!("measuring: {what}");
+    }
+}
+
+/// Steps of an experiment whose times are known roughly beforehand: says on stderr what is being done, and how long the
+/// rest will take.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    total: Duration,
+    /// What the steps before this one were expected to take.
+    before: Duration,
+    current: Duration,
+    begun: Instant,
+    said: Option<Instant>,
+}
+
+impl Steps {
+    pub(crate) fn new(total: Duration) -> Self {
+        Self { total, before: Duration::ZERO, current: Duration::ZERO, begun: Instant::now(), said: None }
+    }
+
+    /// Begins the next step.
+    pub(crate) fn next(&mut self, what: &str, expected: Duration) {
+        self.before += self.current;
+        self.current = expected;
+        let terminal = std::io::stderr().is_terminal();
+        // In a log, every step would be a line.
+        if !terminal && self.said.is_some_and(|said| said.elapsed() < LINE) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        progress(&format!("{what} ({} left)", seconds(self.left(self.begun.elapsed()))));
+    }
+
+    /// By what the steps so far took against what they were expected to.
+    fn left(&self, elapsed: Duration) -> Duration {
+        let left = self.total.saturating_sub(self.before);
+        if self.before < Duration::from_secs(2) { left } else { left.mul_f64(elapsed.div_duration_f64(self.before)) }
+    }
+}
+
 /// The lab's own log, for whoever looks for the cause of something: silent but for `RUST_LOG`.
 pub(crate) fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
@@ -143,6 +190,14 @@ pub(crate) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_that_take_twice_as_long_are_expected_to_go_on_so() {
+        let mut steps = Steps::new(Duration::from_secs(60));
+        assert_eq!(steps.left(Duration::ZERO), Duration::from_secs(60));
+        steps.before = Duration::from_secs(20);
+        assert_eq!(steps.left(Duration::from_secs(40)), Duration::from_secs(80));
+    }
 
     #[test]
     fn thousands_are_grouped() {

@@ -2,6 +2,7 @@
 
 use crate::data::DataDir;
 use crate::exit::Failure;
+use crate::fleet;
 
 /// One running system, complete: the HTTP side that is driven and the stores that are looked into.
 #[derive(Debug, Clone)]
@@ -16,7 +17,27 @@ pub(crate) struct Targets {
     pub(crate) cache_redis_url: String,
 }
 
-/// Where a stand-alone experiment finds its targets.
+/// What booking-api stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BookingStores {
+    pub(crate) database_url: String,
+    /// The Redis that the locks and the reservations are in.
+    pub(crate) lock_redis_url: String,
+    /// The independent Redis of redlock; may be empty.
+    pub(crate) redlock_redis_urls: Vec<String>,
+}
+
+/// A running booking-api: replicas, and the stores behind them.
+#[derive(Debug, Clone)]
+pub(crate) struct BookingTargets {
+    /// Base URL of the API of each replica.
+    pub(crate) replicas: Vec<String>,
+    /// Base URL of the admin port of each replica, in the order of `replicas`; may be empty.
+    pub(crate) admin: Vec<String>,
+    pub(crate) stores: BookingStores,
+}
+
+/// Where a stand-alone experiment on the blog finds its targets.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct TargetArgs {
     /// Base URL of a replica's API; repeat it for each replica [default: the running `lab up`]
@@ -49,16 +70,10 @@ impl TargetArgs {
     pub(crate) fn resolve(self) -> anyhow::Result<Targets> {
         if self.replicas.is_empty() {
             let data = DataDir::locate(self.data)?;
-            return Ok(data.running()?.targets());
+            return data.running()?.blog_targets();
         }
         let mut wrong = Vec::new();
-        if !self.admin.is_empty() && self.admin.len() != self.replicas.len() {
-            wrong.push(format!(
-                "--admin is given {} times, --target {} times: give one for each replica, or none",
-                self.admin.len(),
-                self.replicas.len()
-            ));
-        }
+        wrong.extend(unequal(&self.replicas, &self.admin));
         let database_url = self.database_url.unwrap_or_else(|| {
             wrong.push("--target needs --database-url (or DATABASE_URL): the replicas' database".to_owned());
             String::new()
@@ -72,6 +87,103 @@ impl TargetArgs {
         }
         Ok(Targets { replicas: self.replicas, admin: self.admin, database_url, cache_redis_url })
     }
+}
+
+/// Where a stand-alone experiment on booking-api finds its targets.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct BookingTargetArgs {
+    /// Base URL of a replica's API; repeat it for each replica [default: the running `lab up`]
+    #[arg(long = "target", value_name = "URL", value_parser = base_url)]
+    replicas: Vec<String>,
+
+    /// Base URL of a replica's admin port; repeat it in the order of --target
+    #[arg(long, value_name = "URL", value_parser = base_url, requires = "replicas")]
+    admin: Vec<String>,
+
+    #[command(flatten)]
+    stores: BookingStoreArgs,
+}
+
+/// The stores of booking-api, or where the lab that has them is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct BookingStoreArgs {
+    /// The replicas' database
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, value_parser = crate::cli::database_url)]
+    database_url: Option<String>,
+
+    /// The replicas' Redis for locks
+    #[arg(long, value_name = "URL", env = "LOCK_REDIS_URL", hide_env_values = true, value_parser = crate::cli::redis_url)]
+    lock_redis_url: Option<String>,
+
+    /// The replicas' Redis for redlock, with commas between
+    #[arg(long, value_name = "URLS", env = "REDLOCK_REDIS_URLS", hide_env_values = true, value_delimiter = ',', value_parser = crate::cli::redis_url)]
+    redlock_redis_urls: Vec<String>,
+
+    /// Data folder of the running `lab up`
+    #[arg(long, value_name = "DIR", env = "LAB_DATA")]
+    data: Option<std::path::PathBuf>,
+}
+
+impl BookingTargetArgs {
+    /// The targets named by the flags, or else all of those of the running `lab up`.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when `--target` comes without its stores, or when nothing runs.
+    pub(crate) fn resolve(self) -> anyhow::Result<BookingTargets> {
+        if self.replicas.is_empty() {
+            return DataDir::locate(self.stores.data)?.running()?.booking_targets();
+        }
+        let mut wrong = Vec::new();
+        wrong.extend(unequal(&self.replicas, &self.admin));
+        let stores = self.stores.named("--target", &mut wrong);
+        if !wrong.is_empty() {
+            return Err(Failure::Usage(wrong).into());
+        }
+        Ok(BookingTargets { replicas: self.replicas, admin: self.admin, stores })
+    }
+}
+
+impl BookingStoreArgs {
+    /// The stores named by the flags, or else those of the running `lab up`.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when only some of them are named, or when nothing runs.
+    pub(crate) fn resolve(self) -> anyhow::Result<BookingStores> {
+        if self.data.is_some() {
+            // Replicas that are started on these stores log where the `lab up` does that has them.
+            let logs = DataDir::locate(self.data.clone())?.logs();
+            fleet::set_home(fleet::Home { blog_api: None, booking_api: None, logs });
+        }
+        if self.database_url.is_none() && self.lock_redis_url.is_none() && self.redlock_redis_urls.is_empty() {
+            return Ok(DataDir::locate(self.data)?.running()?.booking_targets()?.stores);
+        }
+        let mut wrong = Vec::new();
+        let stores = self.named("a store of one's own", &mut wrong);
+        if wrong.is_empty() { Ok(stores) } else { Err(Failure::Usage(wrong).into()) }
+    }
+
+    fn named(self, what: &str, wrong: &mut Vec<String>) -> BookingStores {
+        let database_url = self.database_url.unwrap_or_else(|| {
+            wrong.push(format!("{what} needs --database-url (or DATABASE_URL): the replicas' database"));
+            String::new()
+        });
+        let lock_redis_url = self.lock_redis_url.unwrap_or_else(|| {
+            wrong.push(format!("{what} needs --lock-redis-url (or LOCK_REDIS_URL): the replicas' Redis for locks"));
+            String::new()
+        });
+        BookingStores { database_url, lock_redis_url, redlock_redis_urls: self.redlock_redis_urls }
+    }
+}
+
+/// What is wrong when not every replica has its admin port.
+fn unequal(replicas: &[String], admin: &[String]) -> Option<String> {
+    (!admin.is_empty() && admin.len() != replicas.len()).then(|| {
+        format!(
+            "--admin is given {} times, --target {} times: give one for each replica, or none",
+            admin.len(),
+            replicas.len()
+        )
+    })
 }
 
 /// Accepts `http://host[:port]`, and drops a trailing slash so that paths can be appended.

@@ -7,8 +7,6 @@
 mod api;
 mod endpoint;
 mod fault;
-mod figures;
-mod files;
 mod findings;
 mod floors;
 mod footprint;
@@ -31,13 +29,13 @@ mod throughput;
 mod writes;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::fleet::{Cache, Fleet, Plan as FleetPlan};
+use crate::measure::files::{FileArgs, Files};
+use crate::screen::progress;
 use crate::target::Targets;
 use crate::verdict::Verdict;
-use files::Files;
 use hunt::{Plan, Until};
 use pace::Pace;
 use report::Report;
@@ -108,13 +106,8 @@ pub(crate) struct PerformanceArgs {
     #[arg(long = "naive", value_name = "URL")]
     pub(crate) naive: Vec<String>,
 
-    /// File for all figures [default: lab-results/blog-performance-TIME.json, and ...-latest.json]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// File for the picture [default: lab-results/blog-performance-TIME.svg, and ...-latest.svg]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
 }
 
 impl PerformanceArgs {
@@ -137,7 +130,7 @@ impl PerformanceArgs {
 /// # Errors
 /// Something that is needed could not be had: a replica, a store, a file. What is *wrong* is in the verdict.
 pub(crate) async fn run(args: PerformanceArgs, targets: Targets) -> anyhow::Result<Verdict> {
-    let files = Files::of(&args)?;
+    let files = Files::of("blog-performance", &args.files)?;
     let pace = if args.quick { Pace::QUICK } else { Pace::DEFAULT };
     let connections = usize::from(args.connections);
     let system = System::look(&targets).await?;
@@ -202,7 +195,7 @@ pub(crate) async fn run(args: PerformanceArgs, targets: Targets) -> anyhow::Resu
     report.finish();
     progress("");
     print!("{}", report.text());
-    files.write(&report)?;
+    files.write(&report.started_at, &report, &picture::draw(&report))?;
     Ok(Verdict { broken: report.broken })
 }
 
@@ -218,10 +211,7 @@ async fn controls(
         let plan = FleetPlan {
             name: "naive".to_owned(),
             replicas: 3,
-            cache: Cache::Naive,
-            database_url: targets.database_url.clone(),
-            cache_redis_url: targets.cache_redis_url.clone(),
-            ..FleetPlan::default()
+            ..FleetPlan::blog(&targets.database_url, &targets.cache_redis_url, Cache::Naive)
         };
         match Fleet::start(plan).await {
             Ok(fleet) => Some(fleet),
@@ -275,17 +265,6 @@ async fn controls_on(
         report.staleness.naive = Some(found);
     }
     Ok(())
-}
-
-/// Says on a terminal what is being done; `""` when all is done.
-fn progress(what: &str) {
-    use std::io::IsTerminal as _;
-    if std::io::stderr().is_terminal() {
-        let text = if what.is_empty() { String::new() } else { format!("measuring: {what} ...") };
-        eprint!("\r\x1b[K{text}");
-    } else if !what.is_empty() {
-        eprintln!("measuring: {what}");
-    }
 }
 
 #[cfg(test)]

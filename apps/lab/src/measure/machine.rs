@@ -1,6 +1,8 @@
 //! What a figure was measured on. Without it a figure cannot be compared with any other.
 
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The machine that the lab runs on.
 #[derive(Debug, Clone, Serialize)]
@@ -32,6 +34,13 @@ impl Machine {
             load_before: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()),
         }
     }
+}
+
+/// RFC 3339, in UTC, to the second.
+pub(crate) fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    let now = now.replace_nanosecond(0).unwrap_or(now);
+    now.format(&Rfc3339).unwrap_or_default()
 }
 
 /// The first value of `name` in lines of `name<separator> value`.

@@ -83,6 +83,8 @@ pub(crate) struct Arrivals<L> {
     pub(crate) own_delay: Latencies,
     /// Requests that were due.
     pub(crate) scheduled: u64,
+    /// From when the first was due to the last answer.
+    pub(crate) took: Duration,
 }
 
 impl OpenLoop {
@@ -132,9 +134,10 @@ impl OpenLoop {
             "requests of an open loop were still unanswered {GRACE:?} after its end"
         );
         drop(pacer);
+        let took = schedule.due(0).elapsed();
         let mut tally = shared.tally.take();
         tally.counted = self.duration;
-        Ok(Arrivals { tally, own_delay: shared.own_delay.take(), scheduled: schedule.count() })
+        Ok(Arrivals { tally, own_delay: shared.own_delay.take(), scheduled: schedule.count(), took })
     }
 }
 
@@ -267,5 +270,6 @@ mod tests {
         let times = seen.tally.latencies(|_| true).percentiles().unwrap();
         assert!(times.max_us > 400_000.0, "{times:?}");
         assert!(times.p50_us > 200_000.0, "{times:?}");
+        assert!((0.4..10.0).contains(&seen.took.as_secs_f64()), "{:?}", seen.took);
     }
 }

@@ -42,9 +42,22 @@ pub(crate) fn paired_ratio(over: &[f64], under: &[f64]) -> Option<Spread> {
     Spread::of(&ratios)
 }
 
+/// Jain's index of fairness (Jain, Chiu and Hawe 1984): 1 when all have the same, 1/n when one has everything. `None` when
+/// there is nobody, or nothing to have.
+pub(crate) fn jain(shares: &[f64]) -> Option<f64> {
+    let (sum, squares) = shares.iter().fold((0.0, 0.0), |(sum, squares), share| (sum + share, squares + share * share));
+    (squares > 0.0).then(|| sum * sum / (super::latencies::as_f64(shares.len() as u64) * squares))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Spread, median, paired_ratio};
+    use super::{Spread, jain, median, paired_ratio};
+
+    #[test]
+    fn fairness_is_between_one_of_n_and_one() {
+        assert_eq!((jain(&[]), jain(&[0.0, 0.0])), (None, None));
+        assert_eq!((jain(&[5.0, 5.0, 5.0]), jain(&[1.0, 0.0, 0.0, 0.0])), (Some(1.0), Some(0.25)));
+    }
 
     #[test]
     fn medians() {

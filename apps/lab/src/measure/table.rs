@@ -27,6 +27,11 @@ impl Group {
         self.rows.push(cells.into());
     }
 
+    /// [`Self::row`] with as many cells as there happen to be.
+    pub(crate) fn cells(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
     /// A line of text below the rows.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());

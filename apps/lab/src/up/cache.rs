@@ -18,22 +18,38 @@ const ANSWER: Duration = Duration::from_secs(5);
 const STEP: &str = "1000";
 
 /// Whether the server answers and is new enough; returns its version.
-pub(super) async fn check(url: &str) -> anyhow::Result<String> {
-    let client = connect(url).await?;
-    let info: String =
-        client.custom(command("INFO"), vec!["server"]).await.context("the Redis that CACHE_REDIS_URL names")?;
+pub(super) async fn check(url: &str, variable: &str) -> anyhow::Result<String> {
+    let client = connect(url, variable).await?;
+    let info: String = client
+        .custom(command("INFO"), vec!["server"])
+        .await
+        .with_context(|| format!("the Redis that {variable} names"))?;
     client.quit().await?;
-    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or_default().trim();
+    let version = field(&info, "redis_version");
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_none_or(|major| major < NEEDED) {
-        bail!("the Redis that CACHE_REDIS_URL names is {version}: {NEEDED} or newer is needed");
+        bail!("the Redis that {variable} names is {version}: {NEEDED} or newer is needed");
     }
     Ok(version.to_owned())
 }
 
+/// What a Redis does with what it has: the eviction policy, the limit of its memory in bytes, and `1` for an append-only file.
+pub(super) async fn keeping(url: &str) -> anyhow::Result<[String; 3]> {
+    let client = connect(url, "LOCK_REDIS_URL").await?;
+    let info: String = client.custom(command("INFO"), Vec::<String>::new()).await?;
+    client.quit().await?;
+    Ok(["maxmemory_policy", "maxmemory", "aof_enabled"].map(|name| field(&info, name).to_owned()))
+}
+
+/// A value out of INFO.
+fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    let named = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    info.lines().find_map(named).unwrap_or_default().trim()
+}
+
 /// Deletes every key that begins with one of `prefixes`, step by step, so that the server stays usable meanwhile.
 pub(super) async fn forget(url: &str, prefixes: &[&str]) -> anyhow::Result<()> {
-    let client = connect(url).await?;
+    let client = connect(url, "CACHE_REDIS_URL").await?;
     for prefix in prefixes {
         let pattern = format!("{prefix}*");
         let mut cursor = "0".to_owned();
@@ -58,8 +74,8 @@ fn command(name: &'static str) -> CustomCommand {
 }
 
 /// One attempt and no reconnects: a server that does not answer now is the user's to start.
-async fn connect(url: &str) -> anyhow::Result<Client> {
-    let mut config = Config::from_url(url).context("CACHE_REDIS_URL")?;
+async fn connect(url: &str, variable: &str) -> anyhow::Result<Client> {
+    let mut config = Config::from_url(url).with_context(|| variable.to_owned())?;
     config.fail_fast = true;
     let mut builder = Builder::from_config(config);
     builder.with_connection_config(|connection| {
@@ -71,7 +87,9 @@ async fn connect(url: &str) -> anyhow::Result<Client> {
     let client = builder.build()?;
     tokio::time::timeout(ANSWER, client.init())
         .await
-        .context("the Redis that CACHE_REDIS_URL names does not answer within 5 s; unset it for a private one")?
-        .context("cannot connect to the Redis that CACHE_REDIS_URL names; unset it for a private one")?;
+        .with_context(|| {
+            format!("the Redis that {variable} names does not answer within 5 s; unset it for a private one")
+        })?
+        .with_context(|| format!("cannot connect to the Redis that {variable} names; unset it for a private one"))?;
     Ok(client)
 }

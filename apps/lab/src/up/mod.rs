@@ -1,24 +1,28 @@
 //! `lab up`: the whole system on this machine, from nothing to its URLs, and back to nothing.
 
 mod cache;
+mod experiments;
 mod migrate;
+mod redis;
 mod stores;
+mod urls;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::Parser as _;
+use anyhow::Context as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::blog::performance::{self, PerformanceArgs};
-use crate::cli::{self, UpArgs};
-use crate::data::{BlogState, DataDir, Held, STATE_FORMAT, State};
-use crate::exit::{Ending, Failure};
-use crate::fleet::{self, Fleet};
+use crate::cli::{Part, UpArgs};
+use crate::data::{BlogState, BookingState, DataDir, Held, STATE_FORMAT, State};
+use crate::exit::Ending;
+use crate::fleet::{self, Cache, Fleet, Service};
 use crate::screen::{self, grouped, say};
 use crate::seed::{self, Seeded};
 use crate::signals::Signals;
-use crate::target::Targets;
+use experiments::Experiments;
+use redis::Redis;
 use stores::Stores;
 
 /// Signals that come this soon after the first are taken for the same one.
@@ -26,12 +30,21 @@ const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Starts everything, runs the experiments, stays until a signal, and stops everything, whatever happened before.
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<Ending> {
-    let performance = default_performance()?;
+    let experiments = Experiments::by_default()?;
     let mut signals = Signals::install()?;
     let data = DataDir::locate(args.data.clone())?;
     let held = data.hold()?;
-    let mut system =
-        System { args, performance, data, begun: Instant::now(), stores: None, fleet: None, judged: None, _held: held };
+    let mut system = System {
+        args,
+        experiments,
+        data,
+        begun: Instant::now(),
+        stores: None,
+        blog: None,
+        booking: None,
+        judged: None,
+        _held: held,
+    };
     let outcome = tokio::select! {
         outcome = system.run() => outcome,
         signal = signals.next() => Ok(Ending::Interrupted(signal)),
@@ -57,11 +70,12 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<Ending> {
 #[derive(Debug)]
 struct System {
     args: UpArgs,
-    performance: PerformanceArgs,
+    experiments: Experiments,
     data: DataDir,
     begun: Instant,
     stores: Option<Stores>,
-    fleet: Option<Fleet>,
+    blog: Option<Fleet>,
+    booking: Option<Fleet>,
     /// What the experiments said, once they are done.
     judged: Option<Ending>,
     // The last to go: until then, nobody else may start on this data.
@@ -70,9 +84,9 @@ struct System {
 
 impl System {
     async fn run(&mut self) -> anyhow::Result<Ending> {
-        let targets = self.start().await?;
+        let state = self.start().await?;
         if !self.args.no_experiments {
-            let experiments = performance::run(self.performance.clone(), targets.clone());
+            let experiments = self.experiments.clone().run(&state);
             let verdict = tokio::select! {
                 verdict = experiments => verdict?,
                 broken = self.keep_up() => return broken,
@@ -83,22 +97,48 @@ impl System {
         if self.args.once {
             return Ok(judged);
         }
-        show_urls(&targets);
+        urls::show(&state);
         self.keep_up().await
     }
 
     /// From nothing to replicas that are ready.
-    async fn start(&mut self) -> anyhow::Result<Targets> {
-        let stores = self.stores.insert(Stores::start(&self.args, &self.data).await?);
-        let (database_url, cache_redis_url) = (stores.database_url().to_owned(), stores.cache_redis_url().to_owned());
-        let binary = match &self.args.blog_api {
-            Some(binary) => binary.clone(),
-            None => fleet::blog_api()?,
+    async fn start(&mut self) -> anyhow::Result<State> {
+        self.stores = Some(Stores::start(&self.args, &self.data).await?);
+        let of = |service: Service, named: &Option<PathBuf>| match named {
+            Some(binary) => Ok(binary.clone()),
+            None => service.binary(),
         };
-        fleet::set_home(fleet::Home { binary: Some(binary.clone()), logs: self.data.logs() });
-        migrate::migrate(&binary, &database_url, &self.data.logs().join("blog-api-migrate.log")).await?;
+        let home = fleet::Home {
+            blog_api: self.args.wants(Part::Blog).then(|| of(Service::Blog, &self.args.blog_api)).transpose()?,
+            booking_api: self
+                .args
+                .wants(Part::Booking)
+                .then(|| of(Service::Booking, &self.args.booking_api))
+                .transpose()?,
+            logs: self.data.logs(),
+        };
+        fleet::set_home(home.clone());
+        if let Some(binary) = &home.blog_api {
+            self.start_blog(binary).await?;
+        }
+        if let Some(binary) = &home.booking_api {
+            self.start_booking(binary).await?;
+        }
+        let state = self.publish()?;
+        for (name, replica) in state.replicas() {
+            say(&format!("{name}  {}  admin {}", replica.api, replica.admin));
+        }
+        say(&format!("ready in {:.1} s", self.begun.elapsed().as_secs_f64()));
+        Ok(state)
+    }
+
+    async fn start_blog(&mut self, binary: &Path) -> anyhow::Result<()> {
+        let stores = self.stores.as_ref().context("there are no stores")?;
+        let cache = stores.cache().context("there is no Redis for the cache")?;
+        let database_url = stores.database_url();
+        migrate::migrate(binary, database_url, &self.data.logs().join("blog-api-migrate.log")).await?;
         let plan = seed::Plan {
-            database_url: database_url.clone(),
+            database_url: database_url.to_owned(),
             items: self.args.posts,
             streams: seed::default_streams(),
             // A private server has nothing but the lab's rows in it.
@@ -110,59 +150,70 @@ impl System {
             Seeded::Before => say(&format!("blog        {posts} posts (there already)")),
             Seeded::Now => {
                 // A cache that was filled from the rows before these must not answer for them.
-                stores.forget_cached(&["blog:", "blog-naive:"]).await?;
+                cache::forget(cache.url(), &["blog:", "blog-naive:"]).await?;
                 say(&format!("blog        {posts} posts"));
             }
         }
         let plan = fleet::Plan {
             replicas: self.args.replicas,
-            database_url,
-            cache_redis_url,
             api_port: self.args.api_port,
             admin_port: self.args.admin_port,
-            ..fleet::Plan::default()
+            ..fleet::Plan::blog(database_url, cache.url(), Cache::Fenced)
         };
-        self.fleet = Some(Fleet::start(plan).await?);
-        let state = self.publish()?;
-        for (index, replica) in state.blog.replicas.iter().enumerate() {
-            say(&format!("blog-api {}  {}  admin {}", index + 1, replica.api, replica.admin));
-        }
-        say(&format!("ready in {:.1} s", self.begun.elapsed().as_secs_f64()));
-        Ok(state.targets())
+        self.blog = Some(Fleet::start(plan).await?);
+        Ok(())
+    }
+
+    async fn start_booking(&mut self, binary: &Path) -> anyhow::Result<()> {
+        let stores = self.stores.as_ref().context("there are no stores")?;
+        migrate::migrate(binary, stores.database_url(), &self.data.logs().join("booking-api-migrate.log")).await?;
+        let plan = fleet::Plan {
+            replicas: self.args.replicas,
+            api_port: self.args.booking_api_port,
+            admin_port: self.args.booking_admin_port,
+            ..fleet::Plan::booking(&stores.booking()?)
+        };
+        self.booking = Some(Fleet::start(plan).await?);
+        Ok(())
     }
 
     /// Restarts what dies, and keeps the state file true. Ends only with an error.
     async fn keep_up(&self) -> anyhow::Result<Ending> {
-        let (Some(stores), Some(fleet)) = (&self.stores, &self.fleet) else {
-            anyhow::bail!("there is nothing to keep up");
-        };
-        let mut changes = fleet.changes();
-        let replicas = async {
-            loop {
-                changes.next().await;
-                self.publish()?;
+        let Some(stores) = &self.stores else { anyhow::bail!("there is nothing to keep up") };
+        let replicas = |fleet: Option<&Fleet>| {
+            let changes = fleet.map(Fleet::changes);
+            async {
+                let Some(mut changes) = changes else { return std::future::pending().await };
+                loop {
+                    changes.next().await;
+                    self.publish()?;
+                }
             }
         };
         tokio::select! {
             never = stores.keep_up(|| self.publish().map(drop)) => match never? {},
-            error = replicas => error,
+            error = replicas(self.blog.as_ref()) => error,
+            error = replicas(self.booking.as_ref()) => error,
         }
     }
 
     fn publish(&self) -> anyhow::Result<State> {
-        let (Some(stores), Some(fleet)) = (&self.stores, &self.fleet) else {
-            anyhow::bail!("there is nothing to publish");
-        };
+        let Some(stores) = &self.stores else { anyhow::bail!("there is nothing to publish") };
         let started = OffsetDateTime::now_utc() - self.begun.elapsed();
         let state = State {
             format: STATE_FORMAT,
             pid: std::process::id(),
             started_at: started.replace_nanosecond(0)?.format(&Rfc3339)?,
             database_url: stores.database_url().to_owned(),
-            cache_redis_url: stores.cache_redis_url().to_owned(),
             postgres_pid: stores.postgres_pid(),
-            cache_redis_pid: stores.redis_pid(),
-            blog: BlogState { posts: self.args.posts, replicas: fleet.states() },
+            cache_redis_url: stores.cache().map(|redis| redis.url().to_owned()),
+            cache_redis_pid: stores.cache().and_then(Redis::pid),
+            lock_redis_url: stores.lock().map(|redis| redis.url().to_owned()),
+            lock_redis_pid: stores.lock().and_then(Redis::pid),
+            redlock_redis_urls: stores.redlock().iter().map(|redis| redis.url().to_owned()).collect(),
+            redlock_redis_pids: stores.redlock().iter().filter_map(Redis::pid).collect(),
+            blog: self.blog.as_ref().map(|fleet| BlogState { posts: self.args.posts, replicas: fleet.states() }),
+            booking: self.booking.as_ref().map(|fleet| BookingState { replicas: fleet.states() }),
         };
         self.data.publish(&state)?;
         Ok(state)
@@ -174,41 +225,10 @@ impl System {
         if let Err(error) = self.data.forget() {
             screen::note(&format!("{error:#}"));
         }
-        if let Some(fleet) = self.fleet.take() {
-            fleet.stop().await;
-        }
+        let fleets = [self.blog.take(), self.booking.take()];
+        futures_util::future::join_all(fleets.into_iter().flatten().map(Fleet::stop)).await;
         if let Some(stores) = self.stores.take() {
             stores.stop().await;
         }
     }
-}
-
-/// What the experiments do when nobody says how: the defaults of the flags of `lab blog performance`.
-fn default_performance() -> anyhow::Result<PerformanceArgs> {
-    #[derive(Debug, clap::Parser)]
-    struct Defaults {
-        #[command(flatten)]
-        performance: PerformanceArgs,
-    }
-    // Only something in the environment can be wrong here.
-    let defaults = Defaults::try_parse_from(["lab"]).map_err(|error| Failure::usage(cli::one_line(&error)))?;
-    Ok(defaults.performance)
-}
-
-fn show_urls(targets: &Targets) {
-    let Some(first) = targets.replicas.first() else { return };
-    let last = targets.replicas.last().unwrap_or(first);
-    say("");
-    for (api, admin) in targets.replicas.iter().zip(&targets.admin) {
-        say(&format!("  {api}/docs   metrics: {admin}/metrics"));
-    }
-    say("");
-    say("Try (the second read is a hit, on whichever replica):");
-    say(&format!("  curl -i {first}/posts/1"));
-    say(&format!(
-        "  curl -i -X POST {first}/posts/1/comments -H 'content-type: application/json' -d '{{\"author\":\"author-0001\",\"body\":\"Hello\"}}'"
-    ));
-    say(&format!("  curl -i {last}/posts/1"));
-    say("");
-    say("Ctrl-C stops everything.");
 }

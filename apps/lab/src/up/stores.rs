@@ -6,13 +6,14 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
-use testbed::{PostgresServer, RedisServer};
+use testbed::PostgresServer;
 
-use super::cache;
-use crate::cli::UpArgs;
+use super::redis::Redis;
+use crate::cli::{Part, UpArgs};
 use crate::data::DataDir;
 use crate::exit::Failure;
 use crate::screen::{note, say};
+use crate::target::BookingStores;
 
 /// The database of the private server.
 const DATABASE: &str = "lab";
@@ -27,60 +28,76 @@ const ANSWER: std::time::Duration = std::time::Duration::from_secs(10);
 pub(super) struct Stores {
     /// Absent when the user named a server.
     postgres: Option<PostgresServer>,
-    /// Absent when the user named a server.
-    redis: Option<RedisServer>,
     database_url: String,
-    cache_redis_url: String,
+    /// Absent when the blog does not run.
+    cache: Option<Redis>,
+    /// Absent when booking-api does not run.
+    lock: Option<Redis>,
+    redlock: Vec<Redis>,
 }
 
 impl Stores {
-    /// Starts what the user did not name, and looks whether what he named can be used. Both stores at once;
-    /// when one fails, the other is stopped by its drop.
+    /// Starts what the user did not name, and looks whether what he named can be used. All stores at once;
+    /// when one fails, the others are stopped by their drop.
     pub(super) async fn start(args: &UpArgs, data: &DataDir) -> anyhow::Result<Self> {
         let postgres = async {
             match &args.database_url {
                 None => start_postgres(args, data).await.map(|(server, url, line)| (Some(server), url, line)),
-                Some(url) => check_postgres(url, args.fresh).await.map(|line| (None, url.clone(), line)),
+                Some(url) => check_postgres(url, args).await.map(|line| (None, url.clone(), line)),
             }
         };
-        let redis = async {
-            match &args.cache_redis_url {
-                None => start_redis(args, data).await.map(|(server, url, line)| (Some(server), url, line)),
-                Some(url) => cache::check(url).await.map(|version| (None, url.clone(), format!("{version}, yours"))),
+        let cache = async { if args.wants(Part::Blog) { Redis::cache(args, data).await.map(Some) } else { Ok(None) } };
+        let locks = async {
+            if !args.wants(Part::Booking) {
+                return Ok((None, Vec::new()));
             }
+            let lock = Redis::lock(args, data).await?;
+            Ok((Some(lock), Redis::redlock().await?))
         };
-        let (postgres, redis) = tokio::try_join!(postgres, redis)?;
+        let (postgres, cache, (lock, redlock)) = tokio::try_join!(postgres, cache, locks)?;
         let (postgres, database_url, line) = postgres;
         say(&format!("PostgreSQL  {line}"));
-        let (redis, cache_redis_url, line) = redis;
-        say(&format!("Redis       {line}"));
-        Ok(Self { postgres, redis, database_url, cache_redis_url })
+        Ok(Self { postgres, database_url, cache, lock, redlock })
     }
 
     pub(super) fn database_url(&self) -> &str {
         &self.database_url
     }
 
-    pub(super) fn cache_redis_url(&self) -> &str {
-        &self.cache_redis_url
-    }
-
     pub(super) fn postgres_pid(&self) -> Option<u32> {
         self.postgres.as_ref().map(PostgresServer::pid)
     }
 
-    pub(super) fn redis_pid(&self) -> Option<u32> {
-        self.redis.as_ref().map(RedisServer::pid)
+    pub(super) fn cache(&self) -> Option<&Redis> {
+        self.cache.as_ref()
     }
 
-    /// Takes everything whose key begins with one of `prefixes` out of the cache.
-    pub(super) async fn forget_cached(&self, prefixes: &[&str]) -> anyhow::Result<()> {
-        cache::forget(&self.cache_redis_url, prefixes).await
+    pub(super) fn lock(&self) -> Option<&Redis> {
+        self.lock.as_ref()
+    }
+
+    pub(super) fn redlock(&self) -> &[Redis] {
+        &self.redlock
+    }
+
+    /// What booking-api stands on.
+    pub(super) fn booking(&self) -> anyhow::Result<BookingStores> {
+        let lock = self.lock.as_ref().context("there is no Redis for locks")?;
+        Ok(BookingStores {
+            database_url: self.database_url.clone(),
+            lock_redis_url: lock.url().to_owned(),
+            redlock_redis_urls: self.redlock.iter().map(|redis| redis.url().to_owned()).collect(),
+        })
+    }
+
+    fn all_redis(&self) -> impl Iterator<Item = &Redis> {
+        self.cache.iter().chain(&self.lock).chain(&self.redlock)
     }
 
     /// Starts a private store that has died again, on its port: PostgreSQL recovers what was committed, the
-    /// cache's Redis comes back empty. Calls `changed` then. Ends only with an error.
+    /// locks' Redis what it had written down, the others come back empty. Calls `changed` then. Ends only with an error.
     pub(super) async fn keep_up(&self, changed: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<Infallible> {
+        let changed = &changed;
         let postgres = async {
             let Some(server) = &self.postgres else { return std::future::pending().await };
             loop {
@@ -92,37 +109,22 @@ impl Stores {
                 changed()?;
             }
         };
-        let redis = async {
-            let Some(server) = &self.redis else { return std::future::pending().await };
-            loop {
-                let exit = server.ended().await;
-                let (pid, port) = (server.pid(), server.port());
-                note(&format!("Redis (pid {pid}) ended: {exit}; starting it again on port {port}"));
-                server.start_again().await.context("Redis does not come back")?;
-                note(&format!("Redis is back (pid {}), empty", server.pid()));
-                changed()?;
-            }
-        };
-        // Two loops: a PostgreSQL that recovers for a minute must not keep Redis waiting.
+        // A loop for each: a PostgreSQL that recovers for a minute must not keep Redis waiting.
+        let redis = self.all_redis().map(|redis| redis.keep_up(changed));
         tokio::select! {
             never = postgres => never,
-            never = redis => never,
+            (never, ..) = futures_util::future::select_all(redis.map(Box::pin)) => never,
         }
     }
 
     pub(super) async fn stop(self) {
-        tokio::join!(
-            async {
-                if let Some(server) = &self.postgres {
-                    server.stop().await;
-                }
-            },
-            async {
-                if let Some(server) = &self.redis {
-                    server.stop().await;
-                }
+        let redis = futures_util::future::join_all(self.all_redis().map(Redis::stop));
+        let postgres = async {
+            if let Some(server) = &self.postgres {
+                server.stop().await;
             }
-        );
+        };
+        tokio::join!(postgres, redis);
     }
 }
 
@@ -136,7 +138,7 @@ async fn start_postgres(args: &UpArgs, data: &DataDir) -> anyhow::Result<(Postgr
         bail!("PostgreSQL's user cannot use {}; name a folder below /var/tmp with --data", folder.display());
     }
     let first = !folder.join("data").exists();
-    if first {
+    if first && args.wants(Part::Blog) {
         room_for(args.posts, data.path())?;
     }
     let mut builder = PostgresServer::builder().data_dir(&folder).durable(true);
@@ -159,8 +161,8 @@ fn settings() -> Vec<(&'static str, String)> {
     let shared = (memory_bytes() / 16).clamp(128 << 20, 1 << 30) >> 20;
     vec![
         ("shared_buffers", format!("{shared}MB")),
-        // 16 replicas with ten connections each, and the lab's own.
-        ("max_connections", "200".to_owned()),
+        // 16 replicas of two services with up to twenty connections each, and the lab's own, some of which are pgbench's.
+        ("max_connections", "800".to_owned()),
         // No checkpoint in the middle of a bulk load or of an experiment.
         ("max_wal_size", "4GB".to_owned()),
         ("checkpoint_timeout", "15min".to_owned()),
@@ -197,7 +199,7 @@ async fn connect(url: &str) -> Result<PgConnection, sqlx::Error> {
 }
 
 /// The user's own server: does it answer, is it new enough? Returns what to say about it.
-async fn check_postgres(url: &str, fresh: bool) -> anyhow::Result<String> {
+async fn check_postgres(url: &str, args: &UpArgs) -> anyhow::Result<String> {
     let mut db = tokio::time::timeout(ANSWER, connect(url))
         .await
         .context("the PostgreSQL that DATABASE_URL names does not answer within 10 s")?
@@ -209,12 +211,12 @@ async fn check_postgres(url: &str, fresh: bool) -> anyhow::Result<String> {
     if row.try_get::<i32, _>("number")? < POSTGRES_NEEDED * 10_000 {
         bail!("the PostgreSQL that DATABASE_URL names is {version}: {POSTGRES_NEEDED} or newer is needed");
     }
-    if fresh {
+    if args.fresh {
         drop_schemas(&mut db).await?;
     }
     db.close().await?;
     let name: String = row.try_get("name")?;
-    Ok(format!("{version}, yours: the schemas blog and lab of the database {name}"))
+    Ok(format!("{version}, yours: the schemas blog, booking and lab of the database {name}"))
 }
 
 /// `--fresh` on the user's server: only what the lab has filled is dropped.
@@ -233,25 +235,8 @@ async fn drop_schemas(db: &mut PgConnection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The server, its URL, and what to say about it.
-async fn start_redis(args: &UpArgs, data: &DataDir) -> anyhow::Result<(RedisServer, String, String)> {
-    let megabytes = (memory_bytes() / 16).clamp(128 << 20, 1 << 30) >> 20;
-    let mut builder = RedisServer::builder()
-        .data_dir(data.path().join("redis"))
-        .setting("maxmemory", format!("{megabytes}mb"))
-        // Any key may go at any time (the protocol's own assumption), so all are candidates. By frequency and not by
-        // recency: popularity is Zipf-like, and one walk over many posts must not push the popular ones out.
-        .setting("maxmemory-policy", "allkeys-lfu");
-    if args.redis_port != 0 {
-        builder = builder.port(args.redis_port);
-    }
-    let server = builder.start().await.context("cannot start Redis")?;
-    let (url, line) = (server.url(), format!("on port {}, {megabytes} MB, nothing on disk", server.port()));
-    Ok((server, url, line))
-}
-
 /// What this machine has; a guess of 8 GiB where it does not say.
-fn memory_bytes() -> u64 {
+pub(super) fn memory_bytes() -> u64 {
     let kilobytes = || {
         let text = std::fs::read_to_string("/proc/meminfo").ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

@@ -33,7 +33,8 @@ fn what_does_not_exist_is_refused() {
 
 #[test]
 fn help_goes_to_stdout_and_names_the_exit_codes() {
-    for args in [&["--help"][..], &["up", "--help"], &["blog", "seed", "--help"]] {
+    for args in [&["--help"][..], &["up", "--help"], &["blog", "seed", "--help"], &["booking", "concurrent", "--help"]]
+    {
         let said = run(lab(args));
         assert_eq!(said.code, Some(0), "{args:?}: {said:?}");
         assert!(said.stdout.contains("Exit status:"), "{args:?}: {said:?}");
@@ -53,4 +54,39 @@ fn targets_come_with_their_stores_or_not_at_all() {
     let said = run(lab(&["blog", "performance", "--target", "http://127.0.0.1:1"]));
     assert_eq!(said.code, Some(64), "{said:?}");
     assert!(said.stderr.contains("DATABASE_URL") && said.stderr.contains("CACHE_REDIS_URL"), "{said:?}");
+}
+
+#[test]
+fn the_bookings_experiments_refuse_what_makes_no_sense() {
+    for (args, lines) in [
+        (
+            &["booking", "concurrent", "--strategies", "hope", "--buyers", "1", "--turn-ms", "1", "--work-ms", "x"][..],
+            4,
+        ),
+        (&["booking", "contention", "--replicas", "0", "--rate", "0", "--strategies", "none,hope"], 3),
+        (&["booking", "contention", "--lock-redis-url", "http://x"], 1),
+        (
+            &[
+                "booking",
+                "contention",
+                "--rate",
+                "10000",
+                "--seconds",
+                "600",
+                "--database-url",
+                "postgres://x/x",
+                "--lock-redis-url",
+                "redis://x",
+            ],
+            1,
+        ),
+        (&["booking", "concurrent", "--target", "http://127.0.0.1:1"], 2),
+        (&["booking", "concurrent", "--target", "http://x", "--admin", "http://x", "--admin", "http://y"], 3),
+        (&["booking", "contention", "--lock-redis-url", "redis://x"], 1),
+        (&["booking", "faith"], 1),
+    ] {
+        let said = run(lab(args));
+        assert_eq!(said.code, Some(64), "{args:?}: {said:?}");
+        assert_eq!(said.stderr.lines().count(), lines, "{args:?}: {said:?}");
+    }
 }

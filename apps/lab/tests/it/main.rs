@@ -3,6 +3,8 @@
 // Everything here is test code; clippy's own exception ends at the functions that are marked as tests.
 #![allow(clippy::unwrap_used)]
 
+mod booking;
+mod booking_faults;
 mod cli;
 mod programs;
 mod seed;

@@ -14,30 +14,39 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// `lab` with arguments, and nothing of the environment that would change what it does.
 pub(crate) fn lab(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
-    command.args(args).env("LAB_BLOG_API", blog_api());
-    for name in ["DATABASE_URL", "CACHE_REDIS_URL", "LAB_DATA", "RUST_LOG"] {
+    command.args(args).env("LAB_BLOG_API", blog_api()).env("LAB_BOOKING_API", booking_api());
+    for name in ["DATABASE_URL", "CACHE_REDIS_URL", "LOCK_REDIS_URL", "REDLOCK_REDIS_URLS", "LAB_DATA", "RUST_LOG"] {
         command.env_remove(name);
     }
     command
 }
 
-/// The service's binary: built with the whole workspace it lies beside the lab's; alone, it is built now.
+/// The binary of blog-api.
 pub(crate) fn blog_api() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let path = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("blog-api");
-        if !path.is_file() {
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--locked", "-p", "blog-api"]);
-            if !cfg!(debug_assertions) {
-                build.arg("--release");
-            }
-            let status = build.status().expect("cargo runs");
-            assert!(status.success() && path.is_file(), "cannot build blog-api for the tests of the lab");
+    BUILT.get_or_init(|| service("blog-api"))
+}
+
+/// The binary of booking-api.
+pub(crate) fn booking_api() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| service("booking-api"))
+}
+
+/// A service's binary: built with the whole workspace it lies beside the lab's; alone, it is built now.
+fn service(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(name);
+    if !path.is_file() {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--locked", "-p", name]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
         }
-        path
-    })
+        let status = build.status().expect("cargo runs");
+        assert!(status.success() && path.is_file(), "cannot build {name} for the tests of the lab");
+    }
+    path
 }
 
 /// The migrations of the blog, as a template for a test's database.

@@ -16,6 +16,11 @@ fn up(folder: &Folder, more: &[&str]) -> Command {
     lab(&args)
 }
 
+/// The same with the blog alone.
+fn blog(folder: &Folder, more: &[&str]) -> Command {
+    up(folder, &[&["--only", "blog"], more].concat())
+}
+
 fn state(folder: &Folder) -> Value {
     let text = std::fs::read(folder.path().join("state.json")).expect("a state file");
     serde_json::from_slice(&text).expect("JSON")
@@ -27,8 +32,12 @@ fn pid(value: &Value) -> u32 {
 
 /// The ids of all processes that the state file names, the lab's own excepted.
 fn pids(state: &Value) -> Vec<u32> {
-    let replicas = state["blog"]["replicas"].as_array().expect("replicas").iter().map(|replica| &replica["pid"]);
-    [&state["postgres_pid"], &state["cache_redis_pid"]].into_iter().chain(replicas).map(pid).collect()
+    let lists = [&state["blog"]["replicas"], &state["booking"]["replicas"]].map(|list| list.as_array());
+    let replicas = lists.into_iter().flatten().flatten().map(|replica| &replica["pid"]);
+    let redlock = state["redlock_redis_pids"].as_array().expect("a list");
+    let stores = ["postgres_pid", "cache_redis_pid", "lock_redis_pid"].map(|name| &state[name]);
+    let stores = stores.into_iter().filter(|pid| !pid.is_null());
+    stores.chain(replicas).chain(redlock).map(pid).collect()
 }
 
 /// Whether a process has the folder in its command line: stores, their guardians, anything forgotten.
@@ -49,7 +58,10 @@ async fn the_dead_are_restarted_and_a_stop_ends_everything() {
 
     for (what, path) in [
         ("replica", &["blog", "replicas", "1", "pid"][..]),
+        ("replica of booking-api", &["booking", "replicas", "0", "pid"]),
         ("Redis", &["cache_redis_pid"]),
+        ("Redis of the locks", &["lock_redis_pid"]),
+        ("Redis of redlock", &["redlock_redis_pids", "4"]),
         ("PostgreSQL", &["postgres_pid"]),
     ] {
         let pointer = format!("/{}", path.join("/"));
@@ -60,17 +72,26 @@ async fn the_dead_are_restarted_and_a_stop_ends_everything() {
             now.is_some_and(|now| now != u64::from(before))
         };
         wait_for(replaced, || format!("another {what}: {}", lab.said()));
-        assert!(lab.said().contains(&format!("(pid {before})")), "not reported: {}", lab.said());
+        // The state file may be read before what was said.
+        lab.until_said(&format!("(pid {before})"));
     }
     lab.until_said("blog-api 2 is back");
+    lab.until_said("booking-api 1 is back");
     lab.until_said("Redis is back");
+    lab.until_said("the locks' Redis is back");
+    lab.until_said("redlock's Redis 5 is back");
     lab.until_said("PostgreSQL is back");
 
     let last = state(&folder);
     assert_eq!(last["blog"]["replicas"][1]["restarts"], 1);
     assert_eq!(last["blog"]["replicas"][0]["restarts"], 0);
     assert_eq!(last["blog"]["replicas"][1]["api"], first["blog"]["replicas"][1]["api"]);
+    assert_eq!(last["booking"]["replicas"][0]["restarts"], 1);
+    assert_eq!(last["booking"]["replicas"][0]["api"], first["booking"]["replicas"][0]["api"]);
     assert_eq!(last["database_url"], first["database_url"]);
+    assert_eq!(last["lock_redis_url"], first["lock_redis_url"]);
+    // Two services with two replicas each, PostgreSQL, and seven Redis.
+    assert_eq!(pids(&last).len(), 12, "{last}");
     for pid in pids(&last) {
         assert!(is_alive(pid), "{pid} of {last}");
     }
@@ -87,7 +108,7 @@ async fn the_dead_are_restarted_and_a_stop_ends_everything() {
 #[tokio::test]
 async fn a_lab_that_is_killed_leaves_nothing_and_its_data_can_be_used_at_once() {
     let folder = Folder::new("killed");
-    let mut lab = Running::start(up(&folder, &[]));
+    let mut lab = Running::start(blog(&folder, &[]));
     lab.until_said("Ctrl-C stops everything");
     let pids = pids(&state(&folder));
     lab.signal(Signal::KILL);
@@ -97,7 +118,7 @@ async fn a_lab_that_is_killed_leaves_nothing_and_its_data_can_be_used_at_once() 
     let said = run(crate::programs::lab(&["blog", "performance", "--data", folder.as_str()]));
     assert_eq!(said.code, Some(64), "{said:?}");
 
-    let again = run(up(&folder, &["--once"]));
+    let again = run(blog(&folder, &["--once"]));
     assert_eq!(again.code, Some(0), "{again:?}");
     assert!(again.stdout.contains("1,000 posts (there already)"), "{again:?}");
     wait_for(|| !pids.iter().any(|&pid| is_alive(pid)), || format!("the end of {pids:?}"));
@@ -107,9 +128,9 @@ async fn a_lab_that_is_killed_leaves_nothing_and_its_data_can_be_used_at_once() 
 #[tokio::test]
 async fn a_second_lab_on_the_same_data_says_where_the_first_one_is() {
     let folder = Folder::new("second");
-    let mut lab = Running::start(up(&folder, &[]));
+    let mut lab = Running::start(blog(&folder, &[]));
     lab.until_said("Ctrl-C stops everything");
-    let said = run(up(&folder, &[]));
+    let said = run(blog(&folder, &[]));
     assert_eq!(said.code, Some(75), "{said:?}");
     let state = state(&folder);
     for replica in state["blog"]["replicas"].as_array().expect("replicas") {
@@ -136,12 +157,12 @@ async fn a_start_that_fails_stops_what_it_had_started() {
     std::fs::write(&broken, script).unwrap();
     std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
 
-    let said = run(up(&folder, &["--blog-api", broken.to_str().unwrap()]));
+    let said = run(blog(&folder, &["--blog-api", broken.to_str().unwrap()]));
     assert_eq!(said.code, Some(69), "{said:?}");
     assert!(said.stderr.contains("exit status 3") && said.stderr.contains("cannot go on"), "{said:?}");
     wait_for(|| processes_with(folder.path()).is_empty(), || processes_with(folder.path()));
 
-    let said = run(up(&folder, &["--blog-api", "/nowhere/blog-api"]));
+    let said = run(blog(&folder, &["--blog-api", "/nowhere/blog-api"]));
     assert_eq!(said.code, Some(69), "{said:?}");
     assert!(said.stderr.contains("/nowhere/blog-api"), "{said:?}");
     wait_for(|| processes_with(folder.path()).is_empty(), || processes_with(folder.path()));
@@ -150,7 +171,7 @@ async fn a_start_that_fails_stops_what_it_had_started() {
 #[tokio::test]
 async fn a_signal_in_the_middle_of_the_start_ends_it() {
     let folder = Folder::new("early-signal");
-    let mut lab = Running::start(up(&folder, &["--posts", "300000"]));
+    let mut lab = Running::start(blog(&folder, &["--posts", "300000"]));
     lab.until_said("Redis ");
     lab.signal(Signal::INT);
     assert_eq!(lab.ended().code(), Some(130), "{}", lab.said());
@@ -162,7 +183,14 @@ async fn a_port_that_is_taken_is_named() {
     let folder = Folder::new("taken-port");
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port().to_string();
-    for flag in ["--api-port", "--postgres-port", "--redis-port"] {
+    for flag in [
+        "--api-port",
+        "--postgres-port",
+        "--redis-port",
+        "--lock-redis-port",
+        "--booking-api-port",
+        "--booking-admin-port",
+    ] {
         let said = run(up(&folder, &["--replicas", "1", flag, &port]));
         assert_eq!(said.code, Some(69), "{flag}: {said:?}");
         assert!(said.stderr.contains(&port), "{flag}: {said:?}");
@@ -182,7 +210,7 @@ async fn the_users_own_servers_are_used_and_only_there_where_it_is_said() {
     };
     redis_cli(&["mset", "blog:fc:{post:1}", "old", "blog-naive:post:1", "old", "other:1", "kept"]);
 
-    let mut command = up(&folder, &["--once"]);
+    let mut command = blog(&folder, &["--once"]);
     command.env("DATABASE_URL", database.url()).env("CACHE_REDIS_URL", redis.url());
     let said = run(command);
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -192,12 +220,24 @@ async fn the_users_own_servers_are_used_and_only_there_where_it_is_said() {
     assert_eq!(redis_cli(&["get", "other:1"]), "kept");
 
     // Another number of posts would cost what is there: on somebody's server only when it is said.
-    let mut command = up(&folder, &["--once", "--posts", "2000"]);
+    let mut command = blog(&folder, &["--once", "--posts", "2000"]);
     command.env("DATABASE_URL", database.url()).env("CACHE_REDIS_URL", redis.url());
     let said = run(command);
     assert_eq!(said.code, Some(64), "{said:?}");
-    let mut command = up(&folder, &["--once", "--posts", "2000", "--fresh"]);
+    let mut command = blog(&folder, &["--once", "--posts", "2000", "--fresh"]);
     command.env("DATABASE_URL", database.url()).env("CACHE_REDIS_URL", redis.url());
     let said = run(command);
     assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_redis_that_evicts_is_refused_for_locks() {
+    let folder = Folder::new("evicting-redis");
+    let evicting =
+        testbed::RedisServer::builder().setting("maxmemory", "100mb").setting("maxmemory-policy", "allkeys-lru");
+    let redis = evicting.start().await.unwrap();
+    let said = run(up(&folder, &["--once", "--only", "booking", "--lock-redis-url", &redis.url()]));
+    assert_eq!(said.code, Some(69), "{said:?}");
+    assert!(said.stderr.contains("noeviction"), "{said:?}");
+    wait_for(|| processes_with(folder.path()).is_empty(), || processes_with(folder.path()));
 }

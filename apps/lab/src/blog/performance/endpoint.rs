@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::api::encoded;
 use super::store::{Place, Store};
-use super::system::{System, fetch};
+use super::system::System;
+use crate::measure::http::fetch;
 
 /// A kind of read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::api::{Cached, Wrote};
 use super::fault::Kill;
-use super::figures::Figure;
+use crate::measure::figures::Figure;
 use crate::measure::latencies::as_f64;
 use crate::measure::table::{Group, count, replicas, time};
 

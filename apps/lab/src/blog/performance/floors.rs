@@ -2,13 +2,11 @@
 //! is a ratio and two machines can be compared.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use fred::clients::Client;
 use fred::interfaces::KeysInterface as _;
 use sqlx::{PgPool, Row as _};
@@ -17,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::store::PREFIX;
 use crate::measure::latencies::as_f64;
+use crate::measure::postgres::Pgbench;
 
 /// Below the blog's prefix, so that it goes when the cache is emptied, and nobody else's.
 pub(crate) const VALUE_KEY: &str = "blog:lab:value";
@@ -166,63 +165,17 @@ async fn bare_connection(mut stream: tokio::net::TcpStream, answer: Arc<[u8]>) -
 /// # Errors
 /// pgbench was found and failed.
 pub(crate) async fn pgbench(database_url: &str, posts: (i64, i64), connections: u32) -> anyhow::Result<Option<f64>> {
-    let Some(program) = find_pgbench() else {
-        return Ok(None);
-    };
-    let script = std::env::temp_dir().join(format!("lab-pgbench-{}.sql", std::process::id()));
     let (first, last) = posts;
-    std::fs::write(
-        &script,
-        format!(
-            "\\set id random({first}, {last})\nselect title, body, tags, version from blog.posts where id = :id;\n"
-        ),
-    )?;
-    let output = tokio::process::Command::new(program)
-        .args(["--no-vacuum", "--protocol=prepared", "--time=2", "--jobs=2"])
-        .arg(format!("--client={}", connections.max(2)))
-        .arg("--file")
-        .arg(&script)
-        .arg(database_url)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await;
-    // A file that is left behind in the folder for them is no reason to fail.
-    let _ = std::fs::remove_file(&script);
-    let output = output.context("pgbench")?;
-    if !output.status.success() {
-        bail!("pgbench: {}", String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "));
-    }
-    parse_tps(&String::from_utf8_lossy(&output.stdout)).context("pgbench did not say how much it did").map(Some)
-}
-
-fn parse_tps(text: &str) -> Option<f64> {
-    text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
-}
-
-fn find_pgbench() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    // Debian keeps the programs of each version apart; the newest first.
-    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
-        let mut versions: Vec<PathBuf> = versions.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-        versions.sort();
-        folders.extend(versions.into_iter().rev().map(|version| version.join("bin")));
-    }
-    folders.into_iter().map(|folder| folder.join("pgbench")).find(|file| file.is_file())
+    let script = format!(
+        "\\set id random({first}, {last})\nselect title, body, tags, version from blog.posts where id = :id;\n"
+    );
+    Pgbench { database_url, script: &script, clients: connections, seconds: 2 }.run().await
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BareServer, parse_tps};
+    use super::BareServer;
     use crate::measure::connection::Connection;
-
-    #[test]
-    fn pgbench_says_how_much_it_did() {
-        let text = "pgbench (15.18)\nlatency average = 0.1 ms\ntps = 45123.456789 (without initial connection time)\n";
-        assert_eq!(parse_tps(text), Some(45_123.456_789));
-        assert_eq!(parse_tps("nothing"), None);
-    }
 
     #[tokio::test]
     async fn the_bare_server_answers_until_it_is_dropped() {

@@ -9,11 +9,12 @@ use serde::Serialize;
 use tokio::process::Command;
 
 use super::api::Answer;
-use super::figures::Figure;
 use super::requests::{hot_posts, prime};
 use super::round_trips::{self, RoundTrips};
-use super::system::{System, fetch};
+use super::system::System;
 use crate::fleet::guardian::Guardian;
+use crate::measure::figures::Figure;
+use crate::measure::http::fetch;
 use crate::measure::latencies::as_f64;
 use crate::measure::load::ClosedLoop;
 use crate::measure::statistics::Spread;
@@ -95,10 +96,7 @@ struct Cold {
 
 impl Cold {
     async fn start(system: &System, guardian: &Guardian) -> anyhow::Result<Self> {
-        let binary = match std::env::var_os("LAB_BLOG_API") {
-            Some(path) => path.into(),
-            None => crate::fleet::sibling("blog-api")?,
-        };
+        let binary = crate::fleet::Service::Blog.binary()?;
         let (api, admin) = (free_address()?, free_address()?);
         let begun = Instant::now();
         let mut process = Command::new(binary)

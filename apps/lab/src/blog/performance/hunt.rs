@@ -14,8 +14,9 @@ use super::fault::{Kill, Killer};
 use super::findings::Hunt;
 use super::history::{Violation, Watched, title};
 use super::hunters::{Reader, churn, write};
-use super::system::{REQUEST, System};
+use super::system::System;
 use crate::measure::connection::Line;
+use crate::measure::http::REQUEST;
 use crate::measure::latencies::as_f64;
 
 /// Posts that are written all the time. With those that come and go they fit the ten of an author's page.

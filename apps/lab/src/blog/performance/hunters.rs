@@ -11,8 +11,8 @@ use super::api::{self, AuthorPage, Cached, Draft, Page, Post, Wrote, encoded};
 use super::findings::Hunt;
 use super::history::{Promise, Seen, Watched, title};
 use super::hunt::{Ground, What};
-use super::system::REQUEST;
 use crate::measure::connection::{ExchangeError, Line, Response};
+use crate::measure::http::REQUEST;
 use crate::measure::zipf::Random;
 
 /// Posts that came and went and are still read, so that a deleted one that comes back is seen.

@@ -9,15 +9,17 @@ use serde::Serialize;
 
 use super::api::{self, Answer, Cached};
 use super::endpoint::{self, Endpoint};
-use super::figures::Figure;
 use super::floors;
 use super::pace::Pace;
 use super::steady::steady;
 use super::store;
-use super::system::{REQUEST, System, pool};
+use super::system::System;
 use crate::measure::connection::{Connection, Line};
+use crate::measure::figures::Figure;
+use crate::measure::http::REQUEST;
 use crate::measure::latencies::{Latencies, Percentiles};
 use crate::measure::own_thread::on_own_thread;
+use crate::measure::postgres::pool;
 use crate::measure::table::{Group, three_digits, time};
 
 /// No endpoint is read longer than this in one row.

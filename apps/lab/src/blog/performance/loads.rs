@@ -7,6 +7,8 @@ use anyhow::{bail, ensure};
 use serde::Serialize;
 use sqlx::PgPool;
 
+use crate::measure::postgres::statements_view;
+
 /// Where the counts come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,19 +43,8 @@ pub(crate) type Counts = BTreeMap<String, i64>;
 impl Counter {
     /// Uses `pg_stat_statements` where it is loaded and visible, the statistics of tables elsewhere.
     pub(crate) async fn find(database: &PgPool) -> anyhow::Result<Self> {
-        let schema: Option<String> = sqlx::query_scalar(
-            "select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace \
-             where e.extname = 'pg_stat_statements'",
-        )
-        .fetch_optional(database)
-        .await?;
-        if let Some(schema) = schema {
-            let view = format!("{schema}.pg_stat_statements");
-            let counter = Self { database: database.clone(), view: Some(view), source: Source::PgStatStatements };
-            // Created but not preloaded, the view is an error to read.
-            if counter.read().await.is_ok() {
-                return Ok(counter);
-            }
+        if let Some(view) = statements_view(database).await? {
+            return Ok(Self { database: database.clone(), view: Some(view), source: Source::PgStatStatements });
         }
         Ok(Self { database: database.clone(), view: None, source: Source::PgStatUserTables })
     }

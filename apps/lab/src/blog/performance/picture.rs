@@ -5,19 +5,12 @@ use super::report::Report;
 use super::stampede::Stampede;
 use super::throughput::Kind;
 use crate::measure::latencies::as_f64;
+use crate::measure::panel::{
+    BAD, FLOOR, GOOD as HIT, INK, LINE, OTHER as MISS, PAPER, Place, SOFT, decade, legend, not_measured, panel,
+    tick_label,
+};
 use crate::measure::svg::{Font, Picture, log_share};
 use crate::measure::table::{count, replicas, three_digits, time, whole};
-
-const INK: &str = "#1f2933";
-const SOFT: &str = "#616e7c";
-const LINE: &str = "#d9dee4";
-const PAPER: &str = "#ffffff";
-const PANEL: &str = "#f7f9fb";
-// Told apart by people who do not see red and green as others do (Okabe and Ito).
-const HIT: &str = "#0072b2";
-const MISS: &str = "#e69f00";
-const FLOOR: &str = "#9aa5b1";
-const BAD: &str = "#d55e00";
 
 const WIDTH: f64 = 1240.0;
 const MARGIN: f64 = 30.0;
@@ -26,20 +19,11 @@ const PANEL_WIDTH: f64 = (WIDTH - 2.0 * MARGIN - GAP) / 2.0;
 const HEAD: f64 = 92.0;
 const ROWS: [f64; 3] = [318.0, 250.0, 400.0];
 
-/// One panel's place.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    x: f64,
-    y: f64,
-    height: f64,
-}
-
-impl Place {
-    fn of(row: usize, column: usize) -> Self {
-        let above: f64 = ROWS[..row].iter().map(|height| height + GAP).sum();
-        let x = if column == 0 { MARGIN } else { MARGIN + PANEL_WIDTH + GAP };
-        Self { x, y: HEAD + above, height: ROWS[row] }
-    }
+/// The place of a panel in the grid.
+fn place(row: usize, column: usize) -> Place {
+    let above: f64 = ROWS[..row].iter().map(|height| height + GAP).sum();
+    let x = if column == 0 { MARGIN } else { MARGIN + PANEL_WIDTH + GAP };
+    Place { x, y: HEAD + above, width: PANEL_WIDTH, height: ROWS[row] }
 }
 
 /// Draws the whole picture. What was not measured says so.
@@ -58,24 +42,13 @@ pub(crate) fn draw(report: &Report) -> String {
         report.started_at
     );
     picture.text((MARGIN, 68.0), Font::new(14.0, SOFT), subtitle);
-    latency(&mut picture, Place::of(0, 0), report);
-    throughput(&mut picture, Place::of(0, 1), report);
-    stampede(&mut picture, Place::of(1, 0), report);
-    staleness(&mut picture, Place::of(1, 1), report);
-    open_loop(&mut picture, Place::of(2, 0), report);
-    figures(&mut picture, Place::of(2, 1), report);
+    latency(&mut picture, place(0, 0), report);
+    throughput(&mut picture, place(0, 1), report);
+    stampede(&mut picture, place(1, 0), report);
+    staleness(&mut picture, place(1, 1), report);
+    open_loop(&mut picture, place(2, 0), report);
+    figures(&mut picture, place(2, 1), report);
     picture.finish("lab blog performance", &report.text())
-}
-
-fn panel(picture: &mut Picture, place: Place, title: &str, subtitle: &str) {
-    picture.rect((place.x, place.y), (PANEL_WIDTH, place.height), PANEL, 8.0);
-    picture.text((place.x + 18.0, place.y + 30.0), Font::new(17.0, INK).bold(), title);
-    picture.text((place.x + 18.0, place.y + 50.0), Font::new(12.5, SOFT), subtitle);
-}
-
-fn not_measured(picture: &mut Picture, place: Place) {
-    let at = (place.x + PANEL_WIDTH / 2.0, place.y + place.height / 2.0 + 16.0);
-    picture.text(at, Font::new(15.0, SOFT).middle(), "not measured in this run");
 }
 
 /// Hit and miss of each endpoint, on an axis in which each step is a factor of ten.
@@ -91,7 +64,6 @@ fn latency(picture: &mut Picture, place: Place, report: &Report) {
     };
     let times: Vec<f64> =
         found.endpoints.iter().flat_map(|row| [row.hit, row.miss]).flatten().map(|times| times.p50_us).collect();
-    let decade = |value: f64| 10_f64.powf(value.log10().floor());
     let from = decade(times.iter().copied().fold(f64::INFINITY, f64::min).clamp(1.0, 1e7));
     let to = decade(times.iter().copied().fold(1.0, f64::max).clamp(1.0, 1e7)) * 10.0;
     let (left, right) = (place.x + 150.0, place.x + PANEL_WIDTH - 140.0);
@@ -121,26 +93,9 @@ fn latency(picture: &mut Picture, place: Place, report: &Report) {
     legend(picture, (place.x + PANEL_WIDTH - 136.0, place.y + 30.0), &[("hit", HIT), ("miss", MISS)]);
 }
 
-fn tick_label(micros: f64) -> String {
-    match micros {
-        ..999.0 => format!("{micros:.0} µs"),
-        ..999_000.0 => format!("{:.0} ms", micros / 1e3),
-        _ => format!("{:.0} s", micros / 1e6),
-    }
-}
-
 /// A factor, as it is said.
 fn short(value: f64) -> String {
     if value < 9.95 { format!("{value:.1}") } else { whole(value) }
-}
-
-fn legend(picture: &mut Picture, (x, y): (f64, f64), entries: &[(&str, &'static str)]) {
-    let mut x = x;
-    for (name, color) in entries {
-        picture.rect((x, y - 10.0), (12.0, 12.0), color, 2.0);
-        picture.text((x + 17.0, y), Font::new(13.0, INK), name);
-        x += 17.0 + 8.5 * as_f64(name.len() as u64) + 18.0;
-    }
 }
 
 /// Requests a second beside what is the least that each must cost.
@@ -303,7 +258,6 @@ fn open_loop(picture: &mut Picture, place: Place, report: &Report) {
     );
     let (left, right) = (place.x + 70.0, place.x + PANEL_WIDTH - 30.0);
     let (top, bottom) = (place.y + 74.0, place.y + place.height - 52.0);
-    let decade = |value: f64| 10_f64.powf(value.log10().floor());
     let least = found.curve.iter().map(|(_, us)| *us).fold(f64::INFINITY, f64::min).max(1.0);
     let most = found.curve.iter().map(|(_, us)| *us).fold(1.0, f64::max);
     let (from, to) = (decade(least), decade(most) * 10.0);

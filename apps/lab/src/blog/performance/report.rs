@@ -1,19 +1,18 @@
 //! Everything that a run found: as a table, as JSON, and as a picture.
 
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
-use super::figures::Figure;
 use super::findings::Hunt;
 use super::footprint::Footprint;
 use super::latency::Latency;
 use super::open_loop::OpenLoop;
 use super::stampede::Stampede;
-use super::system::{System, fetch};
+use super::system::System;
 use super::throughput::Throughput;
 use super::writes::Writes;
-use crate::measure::machine::Machine;
+use crate::measure::figures::Figure;
+use crate::measure::http::fetch;
+use crate::measure::machine::{Machine, now};
 use crate::measure::table::{self, Group, count};
 
 /// The same experiment on the replicas under test and on naive ones.
@@ -183,12 +182,6 @@ async fn service_version(system: &System) -> String {
         _ => None,
     }
     .unwrap_or_else(|| "unknown".to_owned())
-}
-
-fn now() -> String {
-    let now = OffsetDateTime::now_utc();
-    let now = now.replace_nanosecond(0).unwrap_or(now);
-    now.format(&Rfc3339).unwrap_or_default()
 }
 
 #[cfg(test)]

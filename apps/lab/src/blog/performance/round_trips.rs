@@ -1,20 +1,14 @@
 //! Which commands a hit and a miss send to Redis, as Redis itself shows them.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, bail, ensure};
-use fred::types::config::{Config, ServerConfig};
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
 
 use super::api::Cached;
 use super::endpoint::{self, Endpoint};
-use super::system::{REQUEST, System};
+use super::system::System;
 use crate::measure::connection::Line;
-
-/// How long Redis may take to show a command that it has executed.
-const SHOWN: Duration = Duration::from_secs(3);
+use crate::measure::http::REQUEST;
+use crate::measure::redis::{Monitor, Wire};
 
 /// The commands of one read of a post, in order.
 #[derive(Debug, Clone, Serialize)]
@@ -35,7 +29,7 @@ pub(crate) async fn run(system: &System) -> anyhow::Result<RoundTrips> {
     // The replica's connection is there, and its scripts are loaded.
     one(&mut line, &identity, None).await?;
     endpoint::forget(&system.store, &places, std::slice::from_ref(&identity)).await?;
-    let mut monitor = Monitor::start(&system.cache_redis_url).await?;
+    let mut monitor = Watch::start(&system.cache_redis_url).await?;
     one(&mut line, &identity, Some(Cached::Miss)).await?;
     let miss = monitor.commands_on(&key, system).await?;
     one(&mut line, &identity, Some(Cached::Hit)).await?;
@@ -58,48 +52,15 @@ async fn one(line: &mut Line, identity: &str, wanted: Option<Cached>) -> anyhow:
     Ok(())
 }
 
-/// A connection in MONITOR mode. The client library does not offer it in what the services use, and it
-/// is one command.
-struct Monitor {
-    stream: BufReader<TcpStream>,
+/// What Redis shows, in pieces between marks.
+struct Watch {
+    monitor: Monitor,
     marks: u32,
 }
 
-impl Monitor {
+impl Watch {
     async fn start(url: &str) -> anyhow::Result<Self> {
-        let config = Config::from_url(url)?;
-        let ServerConfig::Centralized { server } = &config.server else {
-            bail!("only a single Redis can be watched");
-        };
-        ensure!(!config.uses_tls(), "a Redis behind TLS is not watched");
-        let stream = TcpStream::connect((server.host.to_string(), server.port)).await?;
-        let mut monitor = Self { stream: BufReader::new(stream), marks: 0 };
-        if let Some(password) = &config.password {
-            let user = config.username.as_deref().unwrap_or("default");
-            monitor.send(&["AUTH", user, password]).await?;
-        }
-        monitor.send(&["MONITOR"]).await?;
-        Ok(monitor)
-    }
-
-    async fn send(&mut self, words: &[&str]) -> anyhow::Result<()> {
-        let mut command = format!("*{}\r\n", words.len());
-        for word in words {
-            command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        self.stream.get_mut().write_all(command.as_bytes()).await?;
-        let answer = self.line().await?;
-        ensure!(answer == "+OK", "Redis does not let itself be watched: {answer}");
-        Ok(())
-    }
-
-    async fn line(&mut self) -> anyhow::Result<String> {
-        let mut line = Vec::new();
-        tokio::time::timeout(SHOWN, self.stream.read_until(b'\n', &mut line))
-            .await
-            .context("Redis shows nothing")??;
-        ensure!(line.ends_with(b"\n"), "Redis closed the connection");
-        Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+        Ok(Self { monitor: Wire::connect(url).await?.monitor().await?, marks: 0 })
     }
 
     /// The commands shown since the last call that name the key and that a client sent.
@@ -112,7 +73,7 @@ impl Monitor {
             .await?;
         let mut commands = Vec::new();
         loop {
-            let line = self.line().await?;
+            let line = self.monitor.line().await?;
             if line.contains(&mark) {
                 return Ok(commands);
             }

@@ -9,12 +9,13 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::api::{self, Cached};
 use super::endpoint::{self, Endpoint};
-use super::figures::Figure;
 use super::loads::{Counter, OneLoad, Source};
 use super::pace::Pace;
 use super::store::Place;
-use super::system::{REQUEST, System};
+use super::system::System;
 use crate::measure::connection::{Connection, Line};
+use crate::measure::figures::Figure;
+use crate::measure::http::REQUEST;
 use crate::measure::latencies::as_f64;
 use crate::measure::own_thread::on_own_thread;
 use crate::measure::table::{Group, replicas, time};

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use super::api::{self, Cached};
-use super::system::{REQUEST, System};
+use super::system::System;
 use crate::measure::connection::Line;
+use crate::measure::http::REQUEST;
 
 /// How often one thing is measured before its disturbance is taken for its nature.
 const ATTEMPTS: u32 = 3;

@@ -10,6 +10,8 @@ use fred::interfaces::{ClientLike as _, KeysInterface as _};
 use fred::types::config::{Config, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, ClusterHash, CustomCommand, RespVersion};
 
+use crate::measure::redis::parse_info;
+
 /// Everything of the blog in Redis begins with this...
 pub(crate) const PREFIX: &str = "blog:";
 /// ...and everything of its naive replicas with this, so that the two never meet.
@@ -172,14 +174,6 @@ impl Store {
     }
 }
 
-fn parse_info(text: &str) -> BTreeMap<String, String> {
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_owned(), value.trim_end().to_owned()))
-        .collect()
-}
-
 /// Text that a glob pattern takes by the letter.
 fn glob_escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -194,7 +188,7 @@ fn glob_escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, glob_escaped, parse_info};
+    use super::{Place, glob_escaped};
 
     #[test]
     fn an_identity_is_found_where_it_stands_by_itself() {
@@ -211,13 +205,5 @@ mod tests {
     #[test]
     fn patterns_take_names_by_the_letter() {
         assert_eq!(glob_escaped("a*b-[c]"), "a\\*b\\-\\[c\\]");
-    }
-
-    #[test]
-    fn info_is_names_and_values() {
-        let info = parse_info("# Server\r\nrun_id:abc\r\nprocess_id:7\r\n\r\ncmdstat_get:calls=1,usec=2\r\n");
-        assert_eq!(info.get("run_id").map(String::as_str), Some("abc"));
-        assert_eq!(info.get("cmdstat_get").map(String::as_str), Some("calls=1,usec=2"));
-        assert_eq!(info.len(), 3);
     }
 }

@@ -2,19 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{Executor as _, PgPool};
+use sqlx::PgPool;
 
 use super::store::{NAIVE_PREFIX, PREFIX, Store};
-use crate::measure::connection::Line;
+use crate::measure::http::{fetch, resolve};
+use crate::measure::postgres::pool;
 use crate::measure::zipf::Random;
 use crate::target::Targets;
 
-/// How long one request may take anywhere in the lab.
-pub(crate) const REQUEST: Duration = Duration::from_secs(10);
 /// Posts kept apart for reading often.
 const FAMILIAR: usize = 2_000;
 /// Most post ids held in memory.
@@ -153,44 +150,4 @@ impl Subjects {
         random.shuffle(&mut authors);
         Ok(Self { posts, authors, tags, next: AtomicUsize::new(0) })
     }
-}
-
-/// A pool with all of its connections open, so that no measurement pays for opening one.
-pub(crate) async fn pool(url: &str, connections: u32) -> anyhow::Result<PgPool> {
-    let pool = PgPoolOptions::new()
-        .min_connections(connections)
-        .max_connections(connections)
-        .acquire_timeout(REQUEST)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // Shown in pg_stat_activity, and by which the lab tells its own sessions from the services'.
-                connection.execute("set application_name to 'lab'").await?;
-                Ok(())
-            })
-        })
-        .connect(url)
-        .await
-        .context("the database")?;
-    Ok(pool)
-}
-
-/// The address of a base URL (`http://host:port`).
-async fn resolve(url: &str) -> anyhow::Result<SocketAddr> {
-    let uri: http::Uri = url.parse().with_context(|| format!("{url} is no URL"))?;
-    let host = uri.host().with_context(|| format!("{url} has no host"))?;
-    let port = uri.port_u16().unwrap_or(80);
-    tokio::net::lookup_host((host.trim_matches(['[', ']']), port))
-        .await
-        .with_context(|| format!("cannot resolve {url}"))?
-        .next()
-        .with_context(|| format!("{url} has no address"))
-}
-
-/// One GET with a new connection.
-pub(crate) async fn fetch(address: SocketAddr, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
-    let mut request = Vec::new();
-    super::api::get(&mut request, path);
-    let mut line = Line::new(address, REQUEST);
-    let response = line.exchange(&request).await?;
-    Ok((response.status, response.body.to_vec()))
 }

@@ -10,14 +10,15 @@ use fred::interfaces::ClientLike as _;
 use serde::Serialize;
 
 use super::api::{Answer, Cached};
-use super::figures::{Figure, median};
 use super::floors;
 use super::pace::Pace;
 use super::requests::{constant, each_once, hot_posts, prime};
 use super::steady::steady;
 use super::store;
-use super::system::{System, pool};
+use super::system::System;
+use crate::measure::figures::{Figure, median};
 use crate::measure::load::ClosedLoop;
+use crate::measure::postgres::pool;
 use crate::measure::statistics::{Spread, paired_ratio};
 use crate::measure::table::{Group, three_digits, whole};
 use crate::measure::tally::Tally;

@@ -10,11 +10,12 @@ use serde::Serialize;
 
 use super::api::{self, Draft, Post};
 use super::endpoint::Endpoint;
-use super::figures::{Figure, median};
 use super::pace::Pace;
 use super::store::PREFIX;
-use super::system::{REQUEST, System};
+use super::system::System;
 use crate::measure::connection::Line;
+use crate::measure::figures::{Figure, median};
+use crate::measure::http::REQUEST;
 use crate::measure::latencies::{Latencies, Percentiles};
 use crate::measure::own_thread::on_own_thread;
 use crate::measure::statistics::{Spread, paired_ratio};

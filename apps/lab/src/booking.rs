@@ -1,0 +1,27 @@
+//! The booking: how its experiments drive it, and how they judge it.
+//!
+//! [`buyers`] book over HTTP and keep a [`ledger`] of what they were answered; [`judge`] compares that with the rows of
+//! the database, by SQL of the lab's own.
+
+pub(crate) mod api;
+pub(crate) mod buyers;
+pub(crate) mod concurrent;
+pub(crate) mod contention;
+pub(crate) mod faults;
+pub(crate) mod judge;
+pub(crate) mod ledger;
+pub(crate) mod metrics;
+pub(crate) mod strategy;
+pub(crate) mod system;
+
+use crate::cli::BookingCommand;
+use crate::exit::Ending;
+
+pub(crate) async fn run(command: BookingCommand) -> anyhow::Result<Ending> {
+    let verdict = match command {
+        BookingCommand::Concurrent(command) => concurrent::run(command.concurrent, command.targets.resolve()?).await?,
+        BookingCommand::Contention(command) => contention::run(command.contention, command.stores.resolve()?).await?,
+        BookingCommand::Faults(args) => faults::run(args).await?,
+    };
+    Ok(verdict.report())
+}
