@@ -134,7 +134,11 @@ async fn measure(
     let each = time + AROUND;
     let mut steps = Steps::new(each * (u32::try_from(cells.len())? + 1) * rounds);
     let mut workers = Workers::start(bench, url, PROCESSES.into_iter().max().unwrap_or(1)).await?;
-    say(&format!("{} cells, {rounds} rounds of {} ms each; interrupted, the run tells what it has", cells.len(), args.millis));
+    say(&format!(
+        "{} cells, {rounds} rounds of {} ms each; interrupted, the run tells what it has",
+        cells.len(),
+        args.millis
+    ));
     for round in 0..=rounds {
         steps.next("uncontended", each);
         for way in UNCONTENDED {
@@ -156,7 +160,7 @@ async fn measure(
                 let calls = |stats: &std::collections::BTreeMap<String, i64>| stats.get(name).copied().unwrap_or(0);
                 u64::try_from(calls(&after) - calls(&before)).unwrap_or(0)
             };
-            report.contended(cell, Round::judge(&turns, sent));
+            report.contended(cell, Round::judge(cell, &turns, time, sent));
         }
     }
     workers.stop().await;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::backend::{Acquiring, Request};
 use crate::error::LockError;
-use crate::guard::Guard;
+use crate::guard::{Guard, Held};
 use crate::metrics::LockMetrics;
 use crate::slot::{Message, Raise, Slot};
 use crate::tenure::Tenure;
@@ -35,8 +35,10 @@ pub(crate) struct Pace {
 /// One lock of one store, as seen by one acquisition. A future of it may be dropped in the middle only where this
 /// says so.
 pub(crate) trait Lease: Send + 'static {
-    /// Tries until it is held, refused, or not wanted any more. Runs to its end.
-    fn obtain(&mut self, caller: &mut Caller, slot: &Slot) -> impl Future<Output = Result<Term, LockError>> + Send;
+    /// Tries until it is held, refused, or not wanted any more; the caller may have been answered meanwhile, by what it
+    /// has put into the slot. Runs to its end.
+    fn obtain(&mut self, caller: &mut Caller, slot: &Arc<Slot>)
+    -> impl Future<Output = Result<Term, LockError>> + Send;
 
     /// Renews, with a fence above `floor` if that is not 0. `None`: it is not ours. May be dropped in the middle.
     fn extend(&mut self, floor: u64) -> impl Future<Output = Result<Option<Term>, LockError>> + Send;
@@ -94,6 +96,15 @@ impl Caller {
         self.answer(Err(error));
     }
 
+    /// For somebody else to answer; [`give_back`](Self::give_back) if it did not.
+    pub(crate) fn lend(&mut self) -> Option<oneshot::Sender<Result<Guard, LockError>>> {
+        self.answer.take()
+    }
+
+    pub(crate) fn give_back(&mut self, answer: oneshot::Sender<Result<Guard, LockError>>) {
+        self.answer = Some(answer);
+    }
+
     fn answer(&mut self, answer: Result<Guard, LockError>) {
         if let Some(caller) = self.answer.take() {
             // A caller that is gone drops the guard, and a dropped guard is a release.
@@ -102,15 +113,22 @@ impl Caller {
     }
 
     /// Waits for `command`. If the caller goes away meanwhile, or its deadline passes (it is told so), the command
-    /// is still awaited, because only after its end can it be taken back; then `None`.
-    pub(crate) async fn unless_gone<T>(&mut self, command: impl Future<Output = T>, late: &LockError) -> Option<T> {
+    /// is still awaited, because only after its end can it be taken back; then `None`. The command is known to end
+    /// within `limit`: if that is before the deadline, no timer is set.
+    pub(crate) async fn unless_gone<T>(
+        &mut self,
+        command: impl Future<Output = T>,
+        limit: Duration,
+        late: &LockError,
+    ) -> Option<T> {
         let mut command = std::pin::pin!(command);
         let deadline = self.deadline;
+        let in_time = deadline.saturating_duration_since(Instant::now()) > limit;
         tokio::select! {
             biased;
             done = &mut command => return Some(done),
             () = self.gone() => {}
-            () = sleep_until(deadline) => self.refuse(late.clone()),
+            () = sleep_until(deadline), if !in_time => self.refuse(late.clone()),
         }
         command.await;
         None
@@ -150,18 +168,18 @@ pub(crate) async fn attend<L: Lease>(
         }
     };
     slot.hold();
-    let began = Instant::now();
-    let section_end = began + max_hold;
     let clock = lease.watches_the_clock();
-    let until = if clock { term.until } else { section_end };
-    let tenure = Tenure::new(Some(until));
-    let (released, told) = oneshot::channel();
-    let guard = Guard::new(Arc::clone(&tenure), term.fence, Arc::clone(&slot), told);
-    #[cfg(feature = "postgres")]
-    let guard = guard.with_session(lease.session());
-    caller.answer(Ok(guard));
+    let Held { tenure, began, term, released } = slot.held().unwrap_or_else(|| {
+        let until = if clock { term.until } else { Instant::now() + max_hold };
+        let (held, guard) = Held::new(Term { until, ..term }, &slot);
+        #[cfg(feature = "postgres")]
+        let guard = guard.with_session(lease.session());
+        caller.answer(Ok(guard));
+        held
+    });
 
-    let mut holding = Holding { lease, slot, tenure, until, section_end, metrics };
+    let section_end = began + max_hold;
+    let mut holding = Holding { lease, slot, tenure, until: term.until, section_end, metrics };
     let ended = holding.hold(began).await;
     holding.metrics.hold.record(began.elapsed());
     if ended == End::Released && !holding.tenure.is_lost() {
@@ -172,7 +190,10 @@ pub(crate) async fn attend<L: Lease>(
     holding.metrics.lost.increment(1);
     tracing::debug!("a lock was lost while it was held");
     let _ = released.send(Err(LockError::Lost));
-    holding.lease.forsake().await;
+    match holding.slot.leaving() {
+        Some(leaving) => drop(leaving.await),
+        None => holding.lease.forsake().await,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +226,7 @@ impl<L: Lease> Holding<L> {
                 message = self.slot.next() => match message {
                     Message::Release => return End::Released,
                     Message::Raise(raise) => Some(raise),
-                    Message::Stop | Message::Grant(_) | Message::Resync => {
+                    Message::Stop | Message::Gone | Message::Grant | Message::Resync => {
                         self.slot.hold();
                         continue;
                     }
@@ -262,13 +283,18 @@ impl<L: Lease> Holding<L> {
 
     /// Gives back, again after an error, for as long as the lease would have lasted.
     async fn give_back(&mut self) -> Result<(), LockError> {
+        let mut freed = match self.slot.leaving() {
+            Some(leaving) => leaving.await,
+            None => self.lease.free().await,
+        };
         loop {
-            match self.lease.free().await {
+            match freed {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(LockError::Lost),
                 Err(error) if Instant::now() >= self.until => return Err(error),
                 Err(_) => sleep(RETRY).await,
             }
+            freed = self.lease.free().await;
         }
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use crate::attend::Term;
 use crate::error::LockError;
 use crate::slot::Slot;
 use crate::tenure::{Lost, Tenure};
@@ -23,23 +25,33 @@ pub struct Guard {
     session: Option<crate::postgres::HeldSession>,
 }
 
-impl Guard {
-    pub(crate) fn new(
-        tenure: Arc<Tenure>,
-        fence: u64,
-        slot: Arc<Slot>,
-        released: oneshot::Receiver<Result<(), LockError>>,
-    ) -> Self {
-        Self {
-            tenure,
-            fence: AtomicU64::new(fence),
-            slot: Some(slot),
-            released: Some(released),
+/// The task's half of a guard.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) began: Instant,
+    pub(crate) term: Term,
+    /// What the holder's release will hear.
+    pub(crate) released: oneshot::Sender<Result<(), LockError>>,
+}
+
+impl Held {
+    pub(crate) fn new(term: Term, slot: &Arc<Slot>) -> (Self, Guard) {
+        let tenure = Tenure::new(Some(term.until));
+        let (released, told) = oneshot::channel();
+        let guard = Guard {
+            tenure: Arc::clone(&tenure),
+            fence: AtomicU64::new(term.fence),
+            slot: Some(Arc::clone(slot)),
+            released: Some(told),
             #[cfg(feature = "postgres")]
             session: None,
-        }
+        };
+        (Self { tenure, began: Instant::now(), term, released }, guard)
     }
+}
 
+impl Guard {
     /// A guard that guards nothing.
     pub(crate) fn unguarded() -> Self {
         Self {

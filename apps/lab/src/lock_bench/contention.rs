@@ -52,16 +52,22 @@ pub(super) struct Round {
     pub(super) pushed_per_acquisition: f64,
 }
 
-/// Of what clients send to have and to give back, in any of the ways.
-const SENT: [&str; 5] = ["evalsha", "eval", "set", "blpop", "rpush"];
+/// What clients send to have it and to give it back. Scripts run commands, too, so each way has its own.
+fn sent_by(way: &str) -> &'static [&'static str] {
+    match way {
+        "fenced" => &["evalsha", "eval"],
+        "blpop" => &["blpop", "rpush"],
+        _ => &["set", "evalsha"],
+    }
+}
 
 impl Round {
-    /// `sent`: how often Redis has run a command meanwhile.
-    pub(super) fn judge(turns: &[Vec<Turn>], sent: impl Fn(&str) -> u64) -> Self {
+    /// `time`: for how long each waiter went on. `sent`: how often Redis has run a command meanwhile.
+    pub(super) fn judge(cell: &Cell, turns: &[Vec<Turn>], time: Duration, sent: impl Fn(&str) -> u64) -> Self {
         let all: u64 = turns.iter().map(|turns| turns.len() as u64).sum();
-        let commands: u64 = SENT.iter().map(|name| sent(name)).sum();
+        let commands: u64 = sent_by(cell.way).iter().map(|name| sent(name)).sum();
         let each = |count: u64| if all > 0 { as_f64(count) / as_f64(all) } else { 0.0 };
-        let (from, to) = window(turns);
+        let (from, to) = window(turns, time);
         let within = |turn: &&Turn| (from..=to).contains(&turn.had);
         let mut waits = Latencies::default();
         for turn in turns.iter().flatten().filter(within) {
@@ -83,11 +89,11 @@ impl Round {
     }
 }
 
-/// While all were waiting: from when the last one began until the first one asked for the last time.
-fn window(turns: &[Vec<Turn>]) -> (u64, u64) {
-    let from = turns.iter().filter_map(|turns| turns.first()).map(|turn| turn.asked).max();
-    let to = turns.iter().filter_map(|turns| turns.last()).map(|turn| turn.asked).min();
-    (from.unwrap_or(0), to.unwrap_or(0))
+/// While all went on: from when the last one began until the first one no longer asked.
+fn window(turns: &[Vec<Turn>], time: Duration) -> (u64, u64) {
+    let begun = || turns.iter().filter_map(|turns| turns.first()).map(|turn| turn.asked);
+    let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    (begun().max().unwrap_or(0), begun().min().unwrap_or(0).saturating_add(time))
 }
 
 /// How often the lock was passed on where it could be, in percent, and how often two had it.
@@ -113,7 +119,9 @@ fn handed_over(turns: &[Vec<Turn>]) -> (Option<f64>, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Round, Turn, handed_over};
+    use std::time::Duration;
+
+    use super::{Cell, Round, Turn, handed_over};
 
     fn turn(asked: u64, had: u64, gave: u64) -> Turn {
         Turn { asked, had, gave }
@@ -144,14 +152,16 @@ mod tests {
     fn a_round_counts_while_all_wait() {
         let second = 1_000_000_000;
         let turns = [
-            vec![turn(0, 1, 2), turn(second, second + 1, second + 2), turn(3 * second, 4 * second, 4 * second)],
-            vec![turn(second, 2 * second, 2 * second), turn(2 * second, 3 * second, 3 * second)],
+            vec![turn(0, 1, 2), turn(second, second + 1, second + 2), turn(second + 3, 3 * second, 3 * second)],
+            vec![turn(second, 2 * second, 2 * second)],
         ];
-        let round = Round::judge(&turns, |name| if name == "evalsha" { 10 } else { 0 });
-        // From 1 s to 2 s: one of each.
+        let cell = Cell { way: "fenced", processes: 1, waiters: 2, inside_ms: 0 };
+        let calls = |name: &str| if matches!(name, "evalsha" | "rpush") { 8 } else { 0 };
+        let round = Round::judge(&cell, &turns, 2 * Duration::from_secs(1), calls);
+        // From 1 s to 2 s: one of each. What the script ran was not sent.
         assert_eq!((round.acquisitions, round.per_second, round.jain), (2, 2.0, Some(1.0)));
         assert_eq!((round.sent_per_acquisition, round.pushed_per_acquisition), (2.0, 0.0));
-        let nothing = Round::judge(&[], |_| 0);
+        let nothing = Round::judge(&cell, &[], Duration::from_secs(1), |_| 0);
         assert_eq!((nothing.acquisitions, nothing.waits, nothing.passed_on_percent), (0, None, None));
     }
 }

@@ -292,15 +292,18 @@ impl Findings for Report {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Cell, Findings as _, Report};
     use crate::lock_bench::contention::{Round, Turn};
 
-    fn round(overlapping: bool) -> Round {
+    fn round(cell: &Cell, overlapping: bool) -> Round {
         let turns = |from: u64| -> Vec<Turn> {
             let turn = |at: u64| Turn { asked: at, had: at + 10, gave: at + if overlapping { 25 } else { 19 } };
             (0..50).map(|number| turn(from + number * 20)).collect()
         };
-        Round::judge(&[turns(0), turns(10)], |name| if name == "evalsha" { 200 } else { 0 })
+        let calls = |name: &str| if matches!(name, "evalsha" | "blpop") { 200 } else { 0 };
+        Round::judge(cell, &[turns(0), turns(10)], Duration::from_nanos(1_000), calls)
     }
 
     fn report(overlapping: bool) -> Report {
@@ -310,7 +313,8 @@ mod tests {
         }
         for processes in [1, 4] {
             for way in ["fenced", "blpop"] {
-                report.contended(&Cell { way, processes, waiters: 64, inside_ms: 0 }, round(overlapping));
+                let cell = Cell { way, processes, waiters: 64, inside_ms: 0 };
+                report.contended(&cell, round(&cell, overlapping));
             }
         }
         report.finish();

@@ -220,7 +220,7 @@ impl Attempt {
 }
 
 impl Lease for Attempt {
-    async fn obtain(&mut self, caller: &mut Caller, _slot: &Slot) -> Result<Term, LockError> {
+    async fn obtain(&mut self, caller: &mut Caller, _slot: &Arc<Slot>) -> Result<Term, LockError> {
         let wait = caller.deadline.saturating_duration_since(Instant::now());
         let begun = tokio::select! {
             begun = timeout_at(caller.deadline, self.shared.pool.begin_with(self.begin(wait))) => begun,

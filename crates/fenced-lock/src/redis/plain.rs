@@ -171,8 +171,8 @@ pub(crate) async fn set(session: &Session, key: &Key, token: &str, lease: Durati
 
 /// `false`: the key was not this token's.
 pub(crate) async fn unlock(session: &Session, key: &Key, token: &str) -> Result<bool, RedisError> {
-    let args = vec![Value::String(token.into())];
-    let reply = UNLOCK.run(&session.client, vec![key.clone()], args).await?;
+    let keys = std::slice::from_ref(key);
+    let reply = UNLOCK.run(&session.client, keys, [Value::String(token.into())]).boxed().await?;
     Ok(reply.as_i64() == Some(1))
 }
 
@@ -186,7 +186,7 @@ struct Attempt {
 }
 
 impl Lease for Attempt {
-    async fn obtain(&mut self, caller: &mut Caller, _slot: &Slot) -> Result<Term, LockError> {
+    async fn obtain(&mut self, caller: &mut Caller, _slot: &Arc<Slot>) -> Result<Term, LockError> {
         let lease = self.shared.lease;
         let mut late = LockError::Timeout;
         loop {
@@ -201,7 +201,7 @@ impl Lease for Attempt {
                 Some(session) => {
                     let asked = *self.asked.get_or_insert_with(Instant::now);
                     let setting = set(&session, &self.key, &self.token, lease);
-                    let Some(set) = caller.unless_gone(setting, &late).await else { return Err(late) };
+                    let Some(set) = caller.unless_gone(setting, Duration::MAX, &late).await else { return Err(late) };
                     match set {
                         Ok(true) => {
                             let until = asked + lease - lease / 100 - Duration::from_millis(10);

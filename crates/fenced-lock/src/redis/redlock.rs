@@ -185,7 +185,7 @@ impl Attempt {
 }
 
 impl Lease for Attempt {
-    async fn obtain(&mut self, caller: &mut Caller, _slot: &Slot) -> Result<Term, LockError> {
+    async fn obtain(&mut self, caller: &mut Caller, _slot: &Arc<Slot>) -> Result<Term, LockError> {
         let lease = self.shared.lease;
         let mut late = LockError::Timeout;
         loop {
@@ -194,7 +194,7 @@ impl Lease for Attempt {
             }
             let asked = Instant::now();
             self.asked = true;
-            let Some(votes) = caller.unless_gone(self.set_all(), &late).await else { return Err(late) };
+            let Some(votes) = caller.unless_gone(self.set_all(), Duration::MAX, &late).await else { return Err(late) };
             let until = asked + lease - lease / 100 - Duration::from_millis(10);
             if votes.won >= self.shared.majority() && Instant::now() < until {
                 return Ok(Term { fence: 0, until });

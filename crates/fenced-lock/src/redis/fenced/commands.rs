@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fred::bytes_utils::Str;
 use fred::clients::Client;
 use fred::types::{Key, Value};
 
@@ -27,12 +28,9 @@ pub(crate) struct Vocabulary {
     channels: Value,
 }
 
-/// The two keys of one lock.
-#[derive(Clone, Debug)]
-pub(crate) struct LockKeys {
-    pub(crate) lock: Key,
-    queue: Key,
-}
+/// The two keys of one lock: its own, and that of its queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LockKeys([Key; 2]);
 
 /// The hash slot: on a single server and behind Sentinel all locks share one.
 const BUCKET: u32 = 0;
@@ -71,7 +69,7 @@ pub(crate) enum Freed {
     Done,
     /// The next owner is in this process, and nobody else tells it.
     HandedOver {
-        next: String,
+        next: Str,
         fence: u64,
     },
 }
@@ -94,39 +92,37 @@ impl Vocabulary {
 
     pub(crate) fn keys(&self, name: &Name) -> LockKeys {
         let key = |kind: char| format!("{}:fl:{{{BUCKET}}}:{kind}:{}", self.namespace.as_str(), name.as_str());
-        LockKeys { lock: Key::from(key('l')), queue: Key::from(key('q')) }
+        LockKeys([Key::from(key('l')), Key::from(key('q'))])
     }
 
     /// The keys of the lock that a push names.
     fn keys_of(lock: &str) -> Option<LockKeys> {
         let at = lock.find("}:l:")?;
         let queue = format!("{}}}:q:{}", &lock[..at], &lock[at + 4..]);
-        Some(LockKeys { lock: Key::from(lock), queue: Key::from(queue) })
+        Some(LockKeys([Key::from(lock), Key::from(queue)]))
     }
 
     pub(crate) async fn acquire(
         &self,
         client: &Client,
         keys: &LockKeys,
-        token: &str,
+        token: &Str,
         ticket: Ticket,
         wait: bool,
     ) -> Result<Acquired, RedisError> {
-        let args = vec![
-            text(token),
+        let args = [
+            Value::String(token.clone()),
             ticket.value(),
             Value::from_static_str(if wait { "1" } else { "0" }),
             self.first_lease.clone(),
             self.keep.clone(),
             self.channels.clone(),
         ];
-        let reply = ACQUIRE.run(client, keys.both(), args).await?;
-        match integers(&reply).as_deref() {
-            Some([1, fence, left]) => Ok(Acquired::Owned { fence: *fence, left: Duration::from_micros(*left) }),
-            Some([0]) => Ok(Acquired::Contended),
-            Some([0, ticket, seen, left]) => {
-                Ok(Acquired::Waiting { ticket: *ticket, seen: *seen, left: Duration::from_micros(*left) })
-            }
+        let reply = ACQUIRE.run(client, &keys.0, args).await?;
+        match integers(&reply) {
+            Some([1, fence, left, _]) => Ok(Acquired::Owned { fence, left: Duration::from_micros(left) }),
+            Some([0, 0, 0, 0]) => Ok(Acquired::Contended),
+            Some([0, ticket, seen, left]) => Ok(Acquired::Waiting { ticket, seen, left: Duration::from_micros(left) }),
             _ => Err(strange("acquire", &reply)),
         }
     }
@@ -136,14 +132,15 @@ impl Vocabulary {
         &self,
         client: &Client,
         keys: &LockKeys,
-        token: &str,
+        token: &Str,
         floor: u64,
     ) -> Result<Option<u64>, RedisError> {
-        let args = vec![text(token), number(floor), self.lease.clone(), self.keep.clone()];
-        let reply = EXTEND.run(client, keys.both(), args).await?;
-        match integers(&reply).as_deref() {
-            Some([1, fence, _]) => Ok(Some(*fence)),
-            Some([0]) => Ok(None),
+        let token = Value::String(token.clone());
+        let args = [token, number(floor), self.lease.clone(), self.keep.clone()];
+        let reply = EXTEND.run(client, &keys.0, args).await?;
+        match integers(&reply) {
+            Some([1, fence, ..]) => Ok(Some(fence)),
+            Some([0, ..]) => Ok(None),
             _ => Err(strange("extend", &reply)),
         }
     }
@@ -152,19 +149,20 @@ impl Vocabulary {
         &self,
         client: &Client,
         keys: &LockKeys,
-        token: &str,
+        token: &Str,
         ticket: Ticket,
     ) -> Result<Freed, RedisError> {
         let ticket = if let Ticket::Known(_) = ticket { ticket.value() } else { Ticket::First.value() };
-        let args = vec![text(token), ticket, self.first_lease.clone(), self.keep.clone(), self.channels.clone()];
-        let reply = RELEASE.run(client, keys.both(), args).await?;
+        let token = Value::String(token.clone());
+        let args = [token, ticket, self.first_lease.clone(), self.keep.clone(), self.channels.clone()];
+        let reply = RELEASE.run(client, &keys.0, args).await?;
         if let Value::Array(values) = &reply {
             match values.as_slice() {
                 [Value::Integer(0)] => return Ok(Freed::NotOwner),
                 [Value::Integer(1)] => return Ok(Freed::Done),
-                [Value::Integer(1), next, Value::Integer(fence)] => {
-                    if let (Some(next), Ok(fence)) = (next.as_string(), u64::try_from(*fence)) {
-                        return Ok(Freed::HandedOver { next, fence });
+                [Value::Integer(1), Value::String(next), Value::Integer(fence)] => {
+                    if let Ok(fence) = u64::try_from(*fence) {
+                        return Ok(Freed::HandedOver { next: next.clone(), fence });
                     }
                 }
                 _ => {}
@@ -174,13 +172,24 @@ impl Vocabulary {
     }
 }
 
-impl LockKeys {
-    fn both(&self) -> Vec<Key> {
-        vec![self.lock.clone(), self.queue.clone()]
-    }
-}
-
 impl Ticket {
+    /// As the scripts know it.
+    pub(crate) fn number(self) -> u64 {
+        match self {
+            Self::First => 0,
+            Self::Unknown => 1,
+            Self::Known(ticket) => ticket,
+        }
+    }
+
+    pub(crate) fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::First,
+            1 => Self::Unknown,
+            ticket => Self::Known(ticket),
+        }
+    }
+
     fn value(self) -> Value {
         match self {
             Self::First => Value::from_static_str("0"),
@@ -218,9 +227,14 @@ fn number(number: u64) -> Value {
     text(number.to_string())
 }
 
-fn integers(reply: &Value) -> Option<Vec<u64>> {
+/// Up to four, with zeros for those that are not there.
+fn integers(reply: &Value) -> Option<[u64; 4]> {
     let Value::Array(values) = reply else { return None };
-    values.iter().map(Value::as_u64).collect()
+    let mut integers = [0; 4];
+    for (at, value) in values.iter().enumerate() {
+        *integers.get_mut(at)? = value.as_u64()?;
+    }
+    (!values.is_empty()).then_some(integers)
 }
 
 /// A reply that no script of this crate makes, so somebody else's under the same digest: not to be acted on.
@@ -237,11 +251,10 @@ mod tests {
         let words = Vocabulary::new(&Namespace::new("ns").unwrap(), &Timing::default());
         let name = Name::new("event", "a b}:l:c").unwrap();
         let keys = words.keys(&name);
-        let payload = format!("{}:7 1790000000000000 {}", "p".repeat(16), keys.lock.as_str_lossy());
+        let payload = format!("{}:7 1790000000000000 {}", "p".repeat(16), keys.0[0].as_str_lossy());
         let push = Push::parse(payload.as_bytes()).unwrap();
         assert_eq!((push.token, push.fence), ("pppppppppppppppp:7", 1_790_000_000_000_000));
-        let again = push.keys().unwrap();
-        assert_eq!((&again.lock, &again.queue), (&keys.lock, &keys.queue));
+        assert_eq!(push.keys().unwrap(), keys);
         assert!(Push::parse(b"nonsense").is_none());
     }
 }

@@ -7,7 +7,9 @@ mod timing;
 
 use std::sync::{Arc, Weak};
 
+use fred::bytes_utils::Str;
 use futures_util::future::{BoxFuture, FutureExt};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -63,6 +65,8 @@ pub(crate) struct Shared {
     tasks: TaskTracker,
     closing: CancellationToken,
     grants: GrantMetrics,
+    /// Where the tasks run.
+    runtime: Handle,
 }
 
 /// The ear for pushes. Weak: what it speaks to owns the connection that it listens on.
@@ -115,6 +119,7 @@ impl RedisFenced {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             grants: GrantMetrics::register(Kind::RedisFenced),
+            runtime: Handle::current(),
         });
         Ok(Self { shared })
     }
@@ -137,8 +142,7 @@ impl Backend for RedisFenced {
         }
         let (caller, acquiring) = acquisition(&request);
         let slot = Arc::new(Slot::default());
-        let registered = shared.table.register(&slot);
-        let lease = Acquisition::new(shared, shared.words.keys(&request.name), registered);
+        let lease = Acquisition::new(shared, &request.name, &slot);
         shared.tasks.spawn(attend(lease, slot, caller, request.max_hold, request.metrics));
         acquiring
     }
@@ -168,11 +172,11 @@ impl Shared {
     fn give_back(self: &Arc<Self>, token: &str, keys: Option<LockKeys>) {
         let Some(keys) = keys else { return };
         self.grants.stray.increment(1);
-        let (shared, token) = (Arc::clone(self), token.to_owned());
+        let (shared, token) = (Arc::clone(self), Str::from(token));
         self.tasks.spawn(async move {
             // If this fails, the first lease ends by itself.
             let Some(session) = shared.link.session() else { return };
-            let freed = shared.words.release(&session.client, &keys, &token, Ticket::Unknown).await;
+            let freed = shared.words.release(&session.client, &keys, &token, Ticket::Unknown).boxed().await;
             if let Ok(Freed::HandedOver { next, fence }) = freed {
                 shared.handed_over(&next, fence, &keys);
             }

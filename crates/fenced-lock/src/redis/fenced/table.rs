@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fred::bytes_utils::Str;
+
 use crate::random::characters;
 use crate::slot::Slot;
 
@@ -37,10 +39,10 @@ impl Table {
     }
 
     /// A token that was never used, and its slot, entered before anything is sent.
-    pub(crate) fn register(self: &Arc<Self>, slot: &Arc<Slot>) -> (String, Registration) {
+    pub(crate) fn register(self: &Arc<Self>, slot: &Arc<Slot>) -> (Str, Registration) {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         self.lock().insert(number, Arc::clone(slot));
-        (format!("{}:{number}", self.process), Registration { table: Arc::clone(self), number })
+        (format!("{}:{number}", self.process).into(), Registration { table: Arc::clone(self), number })
     }
 
     /// The slot of a token of this process, if its acquisition still runs.

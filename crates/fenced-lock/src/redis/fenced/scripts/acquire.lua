@@ -12,6 +12,12 @@ if owned then
   if ARGV[3] == '0' then return {0} end
 end
 local queue, keep, ticket = KEYS[2], ARGV[5], ARGV[2]
+if owned and ticket == '0' then
+  -- The usual wait, so before anything is made that only a grant needs.
+  if redis.call('RPUSH', queue, string.format('%016.0f:%s', now, token)) == 1 then redis.call('PEXPIRE', queue, keep) end
+  if fence < now then fence = now end
+  return {0, now, fence, left}
+end
 -- What a grant will write: nothing below changes the owner without it.
 local new, lease = fence + 1, tonumber(ARGV[4])
 if new < now then new = now end
