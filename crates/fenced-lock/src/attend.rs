@@ -226,7 +226,7 @@ impl<L: Lease> Holding<L> {
                 message = self.slot.next() => match message {
                     Message::Release => return End::Released,
                     Message::Raise(raise) => Some(raise),
-                    Message::Stop | Message::Gone | Message::Grant | Message::Resync => {
+                    Message::Stop | Message::Gone | Message::Held | Message::Grant | Message::Resync => {
                         self.slot.hold();
                         continue;
                     }

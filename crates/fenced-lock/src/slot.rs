@@ -91,6 +91,8 @@ pub(crate) enum Message {
     Stop,
     /// The caller of an offer is gone. Stays in the box.
     Gone,
+    /// The caller of an offer has its lock, and there is a message from it. Stays in the box.
+    Held,
     /// Redis made this acquisition the owner, too long ago or before the last answer.
     Grant,
     Raise(Raise),
@@ -230,10 +232,15 @@ impl Slot {
         .await
     }
 
-    /// The next message to somebody who has made an offer. Not that it was taken: see [`withdraw`](Self::withdraw).
+    /// The next message to somebody who has made an offer. That it was taken is none, until the holder wants something.
     pub(crate) async fn offered(&self) -> Message {
         poll_fn(|context| {
             let mut inbox = self.lock();
+            if inbox.held.is_some() {
+                // Left in the box, for whoever reads it as the holder's.
+                let wanted = inbox.release || inbox.raise.is_some();
+                return if wanted { Poll::Ready(Message::Held) } else { inbox.wait(context) };
+            }
             if let Some(message) = inbox.take() {
                 return Poll::Ready(message);
             }
@@ -286,7 +293,7 @@ impl Inbox {
         if self.release {
             return Some(Message::Release);
         }
-        if self.stop && self.held.is_none() {
+        if self.stop {
             return Some(Message::Stop);
         }
         if self.grant.take().is_some() {

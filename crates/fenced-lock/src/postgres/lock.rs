@@ -47,8 +47,12 @@ impl PgLockSettings {
         self
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
-        let Self { lease, ping_timeout } = self;
+    /// What the locks would refuse to be made with.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first setting that is not allowed.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let Self { lease, ping_timeout } = *self;
         if ping_timeout < Duration::from_millis(1) {
             return Err(ConfigError::new("ping_timeout", format!("{ping_timeout:?}"), "at least 1 ms"));
         }
@@ -56,7 +60,7 @@ impl PgLockSettings {
             let allowed = "more than 4 * ping_timeout, and at most one day";
             return Err(ConfigError::new("lease", format!("{lease:?}"), allowed));
         }
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -93,7 +97,8 @@ impl PgLock {
     /// # Errors
     /// [`ConfigError`] for times that do not fit.
     pub fn advisory(pool: PgPool, namespace: Namespace, settings: PgLockSettings) -> Result<Self, ConfigError> {
-        Ok(Self::new(pool, What::Advisory(namespace), Kind::PgAdvisory, settings.check()?))
+        settings.check()?;
+        Ok(Self::new(pool, What::Advisory(namespace), Kind::PgAdvisory, settings))
     }
 
     /// `pg-row`: the row itself, `for no key update`. A lock of a row that does not exist is refused.
@@ -101,7 +106,8 @@ impl PgLock {
     /// # Errors
     /// [`ConfigError`] for times that do not fit.
     pub fn row(pool: PgPool, rows: Rows, settings: PgLockSettings) -> Result<Self, ConfigError> {
-        Ok(Self::new(pool, What::Row(rows), Kind::PgRow, settings.check()?))
+        settings.check()?;
+        Ok(Self::new(pool, What::Row(rows), Kind::PgRow, settings))
     }
 
     fn new(pool: PgPool, what: What, kind: Kind, settings: PgLockSettings) -> Self {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::interfaces::KeysInterface;
+use fred::types::config::Config;
 use fred::types::{Expiration, Key, SetOptions, Value};
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::time::{Instant, sleep};
@@ -65,6 +66,20 @@ impl PlainSettings {
         self.command_timeout = timeout;
         self
     }
+
+    /// What [`start`](RedisPlain::start) would refuse, before anything starts.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first setting that is not allowed.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.config().map(drop)
+    }
+
+    fn config(&self) -> Result<Config, ConfigError> {
+        let config = parse_url("redis_url", &self.url)?;
+        check(self.lease, self.retry, self.command_timeout)?;
+        Ok(config)
+    }
 }
 
 /// Checks what the two locks without a queue have in common.
@@ -115,9 +130,8 @@ impl RedisPlain {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(settings: PlainSettings) -> Result<Self, ConfigError> {
-        let PlainSettings { url, namespace, lease, retry, command_timeout } = settings;
-        let config = parse_url("redis_url", &url)?;
-        check(lease, retry, command_timeout)?;
+        let config = settings.config()?;
+        let PlainSettings { namespace, lease, retry, command_timeout, .. } = settings;
         let recipe = Recipe { config, command_timeout, scripts: SCRIPTS, channel: None };
         let link = Link::start(recipe, Arc::new(NoPushes), metrics::connections_lost(Kind::Redis));
         let closing = CancellationToken::new();

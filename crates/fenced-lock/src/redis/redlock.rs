@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::types::Key;
+use fred::types::config::Config;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +65,23 @@ impl RedlockSettings {
         self.command_timeout = timeout;
         self
     }
+
+    /// What [`start`](Redlock::start) would refuse, before anything starts.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first setting that is not allowed.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.configs().map(drop)
+    }
+
+    fn configs(&self) -> Result<Vec<Config>, ConfigError> {
+        check(self.lease, self.retry, self.command_timeout)?;
+        let servers = self.urls.len();
+        if servers < 3 || servers.is_multiple_of(2) {
+            return Err(ConfigError::new("redlock urls", servers.to_string(), "an odd number, three or more"));
+        }
+        self.urls.iter().map(|url| parse_url("redlock url", url)).collect()
+    }
 }
 
 /// The backend `redlock`.
@@ -91,12 +109,8 @@ impl Redlock {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(settings: RedlockSettings) -> Result<Self, ConfigError> {
-        let RedlockSettings { urls, namespace, lease, retry, command_timeout } = settings;
-        check(lease, retry, command_timeout)?;
-        if urls.len() < 3 || urls.len() % 2 == 0 {
-            return Err(ConfigError::new("redlock urls", urls.len().to_string(), "an odd number, three or more"));
-        }
-        let configs = urls.iter().map(|url| parse_url("redlock url", url)).collect::<Result<Vec<_>, _>>()?;
+        let configs = settings.configs()?;
+        let RedlockSettings { namespace, lease, retry, command_timeout, .. } = settings;
         let nodes = configs
             .into_iter()
             .map(|config| {

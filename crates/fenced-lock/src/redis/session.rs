@@ -144,15 +144,16 @@ async fn connect(recipe: &Recipe) -> Result<Connection, RedisError> {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The server's run id and how long it has been up. Refuses a replica: a lock on it would be nobody's.
+/// The server's run id and how long it has been up at least. Refuses a replica: a lock on it would be nobody's.
 async fn server(client: &Client) -> Result<(String, Duration), RedisError> {
     let text: String = client.info(Some(InfoKind::Server)).await?;
     let replication: String = client.info(Some(InfoKind::Replication)).await?;
     if field(&replication, "role")? != "master" {
         return Err(RedisError::Refused("this server is a replica; locks need the primary".into()));
     }
-    let uptime = field(&text, "uptime_in_seconds")?.parse().unwrap_or(0);
-    Ok((field(&text, "run_id")?, Duration::from_secs(uptime)))
+    // The difference of two times of which each has lost its fraction: up to a second too much.
+    let uptime: u64 = field(&text, "uptime_in_seconds")?.parse().unwrap_or(0);
+    Ok((field(&text, "run_id")?, Duration::from_secs(uptime.saturating_sub(1))))
 }
 
 fn field(text: &str, name: &str) -> Result<String, RedisError> {

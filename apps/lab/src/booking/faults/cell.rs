@@ -105,6 +105,10 @@ impl Cell {
                 some(bookings.saturating_sub(judged.bookings), "bookings too few to prove anything");
             }
         }
+        if expected(self.fault, self.strategy, rounds) == Ok(Expected::Safe) {
+            let stalled = self.rounds.iter().filter(|round| !round.sold_out_under_fault).count();
+            some(stalled as u64, "rounds in which the others could not buy what was left while the fault lasted");
+        }
         if reaches_holder(self.fault, self.strategy) {
             let spared = self.rounds.iter().filter(|round| round.undisturbed).count();
             some(spared as u64, "rounds in which the fault did not reach the holder");

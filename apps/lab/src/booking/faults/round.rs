@@ -71,6 +71,12 @@ pub(super) struct Round {
     /// By how much later than the end of the holder's lease that was, where the holder had one.
     pub(super) after_lease_ms: Option<f64>,
     pub(super) judged: Judged,
+    /// The longest that the lab's own count of the sold seats took, and the longest that a nap of 25 ms took: a stall of
+    /// PostgreSQL's, and one of the lab's or of the machine.
+    #[serde(default)]
+    pub(super) longest_count_ms: f64,
+    #[serde(default)]
+    pub(super) longest_nap_ms: f64,
     /// Answers that no client should get, each kind once.
     pub(super) surprises: Vec<String>,
     /// Attempts that were not answered.
@@ -146,10 +152,11 @@ pub(super) async fn run(plan: Plan<'_>) -> anyhow::Result<(Round, Sold)> {
     ensure!(victim.try_recv().is_err(), "the victim had been answered before the fault");
     let mut injected =
         Hit { bed, replicas, fault, strategy, event, round: number }.inject().await.context("not verified")?;
-    let sold_out_under_fault = sold_out(bed, &sale, capacity).await;
+    let mut slowest = Slowest::default();
+    let sold_out_under_fault = sold_out(bed, &sale, capacity, &mut slowest).await;
     injected.end(bed).await.context("not verified")?;
     let purchase = tokio::time::timeout(VICTIM_WITHIN, &mut victim).await;
-    let sold_out = sold_out(bed, &sale, capacity).await;
+    let sold_out = sold_out(bed, &sale, capacity, &mut slowest).await;
     sale.closed.cancel();
     let purchase = match purchase {
         Ok(purchase) => purchase.ok(),
@@ -181,6 +188,8 @@ pub(super) async fn run(plan: Plan<'_>) -> anyhow::Result<(Round, Sold)> {
         recovery_ms: later(injected.since),
         after_lease_ms: injected.lease_ends.and_then(later),
         judged,
+        longest_count_ms: slowest.count.as_secs_f64() * 1e3,
+        longest_nap_ms: slowest.nap.as_secs_f64() * 1e3,
         surprises: sale.surprises(),
         unanswered: ledger.iter().map(|purchase| u64::from(purchase.unanswered)).sum(),
     };
@@ -224,12 +233,21 @@ fn told(purchase: Option<&Purchase>) -> String {
     }
 }
 
+/// What took longest while the lab waited: told apart from what the service took.
+#[derive(Debug, Default)]
+struct Slowest {
+    count: Duration,
+    nap: Duration,
+}
+
 /// Waits until nothing is left to be sold, by the lab's own count; not for ever.
-async fn sold_out(bed: &Bed, sale: &Arc<Sale>, capacity: u32) -> bool {
+async fn sold_out(bed: &Bed, sale: &Arc<Sale>, capacity: u32, slowest: &mut Slowest) -> bool {
     let began = Instant::now();
     loop {
         // While PostgreSQL is away nothing is sold either.
+        let asked = Instant::now();
         let sold = judge::sold(&bed.database, sale.event).await.unwrap_or(0);
+        slowest.count = slowest.count.max(asked.elapsed());
         if sold >= u64::from(capacity) {
             return true;
         }
@@ -240,7 +258,9 @@ async fn sold_out(bed: &Bed, sale: &Arc<Sale>, capacity: u32) -> bool {
         if began.elapsed() > SALE {
             return false;
         }
+        let asleep = Instant::now();
         tokio::time::sleep(Duration::from_millis(25)).await;
+        slowest.nap = slowest.nap.max(asleep.elapsed());
     }
 }
 

@@ -147,7 +147,7 @@ impl Acquisition {
                 Woken::Ask
             }
             Some(Message::Stop) => Woken::Stopped,
-            Some(Message::Gone) => Woken::Unwanted,
+            Some(Message::Gone | Message::Held) => Woken::Unwanted,
         }
     }
 }

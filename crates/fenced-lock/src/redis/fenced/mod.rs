@@ -8,6 +8,7 @@ mod timing;
 use std::sync::{Arc, Weak};
 
 use fred::bytes_utils::Str;
+use fred::types::config::Config;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,20 @@ impl FencedSettings {
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
         self
+    }
+
+    /// What [`start`](RedisFenced::start) would refuse, before anything starts.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first setting that is not allowed.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.config().map(drop)
+    }
+
+    fn config(&self) -> Result<Config, ConfigError> {
+        let config = parse_url("redis_url", &self.url)?;
+        self.timing.check()?;
+        Ok(config)
     }
 }
 
@@ -100,9 +115,8 @@ impl RedisFenced {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(settings: FencedSettings) -> Result<Self, ConfigError> {
-        let FencedSettings { url, namespace, timing } = settings;
-        let config = parse_url("redis_url", &url)?;
-        timing.check()?;
+        let config = settings.config()?;
+        let FencedSettings { namespace, timing, .. } = settings;
         let table = Table::new();
         let words = Vocabulary::new(&namespace, &timing);
         let recipe = Recipe {

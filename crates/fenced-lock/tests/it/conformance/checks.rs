@@ -1,6 +1,7 @@
 //! What is asked of every backend. `Err` says what went wrong.
 
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use fenced_lock::{Kind, LockError, Name};
@@ -152,6 +153,23 @@ pub(crate) async fn lost_wake_up(bed: &Bed) -> Checked {
     if took < Duration::from_millis(900) { Ok(()) } else { Err(format!("had after {took:?}")) }
 }
 
+/// Drops `future` when it has been polled so often and would have to wait once more.
+async fn polled<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            polled => polled.map(Some),
+        }
+    })
+    .await
+}
+
 /// Acquisitions of a held and of a free lock, dropped after every number of polls and every 250 µs.
 pub(crate) async fn cancelled(bed: &Bed) -> Checked {
     let event = bed.event(1).await;
@@ -173,6 +191,7 @@ pub(crate) async fn cancelled(bed: &Bed) -> Checked {
         for drop_after in 0..24_u32 {
             let limit = drop_after * Duration::from_micros(250);
             let _ = timeout(limit, canceller.lock.acquire(&name(event), within(PATIENCE))).await;
+            let _ = timeout(limit, polled(drop_after, canceller.lock.acquire(&name(event), within(PATIENCE)))).await;
         }
         drop(guard);
         let began = Instant::now();

@@ -5,6 +5,7 @@
 
 mod checks;
 mod helper;
+mod recovery;
 mod servers;
 mod stores;
 

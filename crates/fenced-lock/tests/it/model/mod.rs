@@ -1,7 +1,8 @@
 //! The protocol, explored exhaustively: what holds, and what breaks when one of its rules is left out.
 //!
 //! [`database`] is the specification's section 4 against a lock service that grants any number to anybody: safety must
-//! not depend on it. [`granting`] is sections 2 and 3: scripts, messages, clocks, cancellations, lost connections.
+//! not depend on it. [`granting`] is sections 2 and 3: scripts, messages, clocks, renewals, cancellations, lost connections,
+//! processes that are killed or stop, a Redis that has lost everything; and section 6, how long all that can take.
 
 mod database;
 mod granting;
