@@ -64,8 +64,7 @@ pub(crate) struct ConcurrentArgs {
 
 impl ConcurrentArgs {
     fn strategies(&self) -> Vec<Strategy> {
-        let wanted = |strategy: &Strategy| self.strategies.is_empty() || self.strategies.contains(strategy);
-        Strategy::ALL.into_iter().filter(wanted).collect()
+        Strategy::chosen(&self.strategies, &Strategy::ALL)
     }
 
     fn turn(&self) -> Duration {

@@ -59,8 +59,7 @@ const MOST_SEATS: u32 = 100_000;
 
 impl ContentionArgs {
     fn strategies(&self) -> Vec<Strategy> {
-        let wanted = if self.strategies.is_empty() { &BY_DEFAULT[..] } else { &self.strategies };
-        Strategy::ALL.into_iter().filter(|strategy| wanted.contains(strategy)).collect()
+        Strategy::chosen(&self.strategies, &BY_DEFAULT)
     }
 
     /// 1, 2, 4, ... and the last.

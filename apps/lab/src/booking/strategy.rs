@@ -54,6 +54,12 @@ impl Strategy {
         Self::RedisReserve,
     ];
 
+    /// Those that were asked for, or else `by_default`, in the order in which they are shown.
+    pub(crate) fn chosen(asked: &[Self], by_default: &[Self]) -> Vec<Self> {
+        let wanted = if asked.is_empty() { by_default } else { asked };
+        Self::ALL.into_iter().filter(|strategy| wanted.contains(strategy)).collect()
+    }
+
     /// The name in requests, rows and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

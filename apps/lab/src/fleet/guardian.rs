@@ -11,6 +11,7 @@
 //! the process ends, and macOS has nothing like it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tokio::io::AsyncWriteExt as _;
 
 /// How long orphans may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
@@ -42,6 +44,30 @@ impl Guardian {
     pub(crate) fn start() -> anyhow::Result<Self> {
         let (process, pipe) = spawn().context("cannot start the guardian process")?;
         Ok(Self { inner: Mutex::new(Inner { process, pipe: Some(pipe), guarded: BTreeSet::new() }) })
+    }
+
+    /// Starts the program of a [`launcher`], which from its first moment ends with the lab. What it prints goes to `log`.
+    pub(crate) async fn launch(
+        &self,
+        launcher: &mut tokio::process::Command,
+        log: File,
+        name: &str,
+    ) -> anyhow::Result<(tokio::process::Child, u32)> {
+        let child = launcher
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Ctrl-C is the lab's to hear: it stops the replicas before the stores.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn();
+        let mut child = child.with_context(|| format!("cannot start {name}"))?;
+        let pid = child.id().context("a process that was just started has an id")?;
+        self.guard(pid)?;
+        let mut stdin = child.stdin.take().context("the launcher has no stdin")?;
+        // An error means that it died already, which the wait for it tells better.
+        let _ = stdin.write_all(b".").await;
+        Ok((child, pid))
     }
 
     /// From now on the process ends with the lab.
@@ -83,6 +109,13 @@ impl Drop for Guardian {
         // With nothing left to guard it ends at once; otherwise it is just doing its work, in at most `GRACE`.
         let _ = inner.process.wait();
     }
+}
+
+/// A command for [`Guardian::launch`]: the program and its arguments are to follow.
+pub(crate) fn launcher() -> anyhow::Result<tokio::process::Command> {
+    let mut launcher = tokio::process::Command::new(super::own_binary()?);
+    launcher.arg("launch");
+    Ok(launcher)
 }
 
 fn spawn() -> anyhow::Result<(Child, ChildStdin)> {

@@ -2,18 +2,17 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::guardian::Guardian;
+use super::guardian::{Guardian, launcher};
 use super::probe;
 use crate::data::ReplicaState;
 use crate::screen;
@@ -117,27 +116,14 @@ impl Replica {
             .append(true)
             .open(&self.log)
             .with_context(|| format!("cannot write {}", self.log.display()))?;
-        let mut child = Command::new(super::own_binary()?)
-            .arg("launch")
+        let mut replica = launcher()?;
+        replica
             .arg(&self.binary)
             .arg("serve")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("LISTEN", format!("127.0.0.1:{}", self.api_port))
-            .env("ADMIN_LISTEN", format!("127.0.0.1:{}", self.admin_port))
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            // Ctrl-C is the lab's to hear: it stops the replicas before the stores.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.name))?;
-        let pid = child.id().context("a process that was just started has an id")?;
-        guardian.guard(pid)?;
-        let mut stdin = child.stdin.take().context("the launcher has no stdin")?;
-        // An error means that it died already, which the wait for it tells better.
-        let _ = stdin.write_all(b".").await;
-        Ok((child, pid))
+            .env("ADMIN_LISTEN", format!("127.0.0.1:{}", self.admin_port));
+        guardian.launch(&mut replica, log, &self.name).await
     }
 
     /// SIGTERM, a grace, SIGKILL.

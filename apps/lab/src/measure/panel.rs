@@ -24,6 +24,46 @@ pub(crate) struct Place {
     pub(crate) height: f64,
 }
 
+/// A picture's frame: a title, and panels in two columns below it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sheet<'a> {
+    /// Where the first row of panels begins.
+    pub(crate) head: f64,
+    /// The height of each row.
+    pub(crate) rows: &'a [f64],
+}
+
+impl Sheet<'_> {
+    const WIDTH: f64 = 1240.0;
+    pub(crate) const MARGIN: f64 = 30.0;
+    const GAP: f64 = 20.0;
+    /// The width of a panel.
+    pub(crate) const COLUMN: f64 = (Self::WIDTH - 2.0 * Self::MARGIN - Self::GAP) / 2.0;
+    /// The width of a panel that has a row for itself.
+    pub(crate) const WHOLE: f64 = Self::WIDTH - 2.0 * Self::MARGIN;
+
+    /// Begins the picture.
+    pub(crate) fn begin(&self, title: &str, subtitle: String) -> Picture {
+        let height = self.below(self.rows.len()) - Self::GAP + Self::MARGIN;
+        let mut picture = Picture::new(Self::WIDTH, height);
+        picture.rect((0.0, 0.0), (Self::WIDTH, height), PAPER, 0.0);
+        picture.text((Self::MARGIN, 42.0), Font::new(26.0, INK).bold(), title);
+        picture.text((Self::MARGIN, 68.0), Font::new(14.0, SOFT), subtitle);
+        picture
+    }
+
+    /// The place of a panel.
+    pub(crate) fn place(&self, row: usize, column: usize) -> Place {
+        let x = if column == 0 { Self::MARGIN } else { Self::MARGIN + Self::COLUMN + Self::GAP };
+        Place { x, y: self.below(row), width: Self::COLUMN, height: self.rows[row] }
+    }
+
+    /// Where a row begins.
+    fn below(&self, row: usize) -> f64 {
+        self.head + self.rows[..row].iter().map(|height| height + Self::GAP).sum::<f64>()
+    }
+}
+
 /// The panel's ground, with its title, and what is to be known to read it.
 pub(crate) fn panel(picture: &mut Picture, place: Place, title: &str, subtitle: &str) {
     picture.rect((place.x, place.y), (place.width, place.height), PANEL, 8.0);

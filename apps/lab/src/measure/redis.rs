@@ -1,11 +1,13 @@
 //! A Redis looked at from outside: its counters, and the commands that clients send it.
 //!
-//! A plain connection and not the client library's: that one sends commands of its own, which would be counted.
+//! A plain connection and not the client library's: that one sends commands of its own, which would be counted. Where that does
+//! not matter there is [`one_attempt`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use fred::types::Builder;
 use fred::types::config::{Config, ServerConfig};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -15,6 +17,19 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// How long a server that shows what it executes may execute nothing.
 const SILENCE: Duration = Duration::from_secs(120);
+
+/// A client that sends each command once, and gives up a connection or a command after `answer`.
+pub(crate) fn one_attempt(mut config: Config, answer: Duration) -> Builder {
+    config.fail_fast = true;
+    let mut builder = Builder::from_config(config);
+    builder.with_connection_config(|connection| {
+        connection.connection_timeout = answer;
+        connection.internal_command_timeout = answer;
+        connection.max_command_attempts = 1;
+    });
+    builder.with_performance_config(|performance| performance.default_command_timeout = answer);
+    builder
+}
 
 /// A connection that sends one command at a time.
 #[derive(Debug)]

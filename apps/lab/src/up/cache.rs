@@ -6,7 +6,9 @@ use anyhow::{Context as _, bail};
 use fred::clients::Client;
 use fred::interfaces::ClientLike as _;
 use fred::types::config::Config;
-use fred::types::{Builder, ClusterHash, CustomCommand};
+use fred::types::{ClusterHash, CustomCommand};
+
+use crate::measure::redis::one_attempt;
 
 /// Oldest version that the services are made for.
 const NEEDED: u32 = 7;
@@ -75,16 +77,7 @@ fn command(name: &'static str) -> CustomCommand {
 
 /// One attempt and no reconnects: a server that does not answer now is the user's to start.
 async fn connect(url: &str, variable: &str) -> anyhow::Result<Client> {
-    let mut config = Config::from_url(url).with_context(|| variable.to_owned())?;
-    config.fail_fast = true;
-    let mut builder = Builder::from_config(config);
-    builder.with_connection_config(|connection| {
-        connection.connection_timeout = ANSWER;
-        connection.internal_command_timeout = ANSWER;
-        connection.max_command_attempts = 1;
-    });
-    builder.with_performance_config(|performance| performance.default_command_timeout = ANSWER);
-    let client = builder.build()?;
+    let client = one_attempt(Config::from_url(url).with_context(|| variable.to_owned())?, ANSWER).build()?;
     tokio::time::timeout(ANSWER, client.init())
         .await
         .with_context(|| {

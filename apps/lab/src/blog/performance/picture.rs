@@ -6,32 +6,17 @@ use super::stampede::Stampede;
 use super::throughput::Kind;
 use crate::measure::latencies::as_f64;
 use crate::measure::panel::{
-    BAD, FLOOR, GOOD as HIT, INK, LINE, OTHER as MISS, PAPER, Place, SOFT, decade, legend, not_measured, panel,
+    BAD, FLOOR, GOOD as HIT, INK, LINE, OTHER as MISS, Place, SOFT, Sheet, decade, legend, not_measured, panel,
     tick_label,
 };
 use crate::measure::svg::{Font, Picture, log_share};
 use crate::measure::table::{count, replicas, three_digits, time, whole};
 
-const WIDTH: f64 = 1240.0;
-const MARGIN: f64 = 30.0;
-const GAP: f64 = 20.0;
-const PANEL_WIDTH: f64 = (WIDTH - 2.0 * MARGIN - GAP) / 2.0;
-const HEAD: f64 = 92.0;
-const ROWS: [f64; 3] = [318.0, 250.0, 400.0];
-
-/// The place of a panel in the grid.
-fn place(row: usize, column: usize) -> Place {
-    let above: f64 = ROWS[..row].iter().map(|height| height + GAP).sum();
-    let x = if column == 0 { MARGIN } else { MARGIN + PANEL_WIDTH + GAP };
-    Place { x, y: HEAD + above, width: PANEL_WIDTH, height: ROWS[row] }
-}
+const SHEET: Sheet<'_> = Sheet { head: 92.0, rows: &[318.0, 250.0, 400.0] };
+const PANEL_WIDTH: f64 = Sheet::COLUMN;
 
 /// Draws the whole picture. What was not measured says so.
 pub(crate) fn draw(report: &Report) -> String {
-    let height = HEAD + ROWS.iter().sum::<f64>() + 2.0 * GAP + MARGIN;
-    let mut picture = Picture::new(WIDTH, height);
-    picture.rect((0.0, 0.0), (WIDTH, height), PAPER, 0.0);
-    picture.text((MARGIN, 42.0), Font::new(26.0, INK).bold(), "What the cache gains, and whether it ever lies");
     let machine = &report.machine;
     let subtitle = format!(
         "{} posts in PostgreSQL, {} of blog-api; everything, the load included, on {} cores ({}); {}",
@@ -41,13 +26,13 @@ pub(crate) fn draw(report: &Report) -> String {
         machine.processor,
         report.started_at
     );
-    picture.text((MARGIN, 68.0), Font::new(14.0, SOFT), subtitle);
-    latency(&mut picture, place(0, 0), report);
-    throughput(&mut picture, place(0, 1), report);
-    stampede(&mut picture, place(1, 0), report);
-    staleness(&mut picture, place(1, 1), report);
-    open_loop(&mut picture, place(2, 0), report);
-    figures(&mut picture, place(2, 1), report);
+    let mut picture = SHEET.begin("What the cache gains, and whether it ever lies", subtitle);
+    latency(&mut picture, SHEET.place(0, 0), report);
+    throughput(&mut picture, SHEET.place(0, 1), report);
+    stampede(&mut picture, SHEET.place(1, 0), report);
+    staleness(&mut picture, SHEET.place(1, 1), report);
+    open_loop(&mut picture, SHEET.place(2, 0), report);
+    figures(&mut picture, SHEET.place(2, 1), report);
     picture.finish("lab blog performance", &report.text())
 }
 

@@ -4,7 +4,7 @@ use super::report::{Report, Row};
 use crate::booking::strategy::{Promise, Strategy};
 use crate::measure::latencies::{Percentiles, as_f64};
 use crate::measure::panel::{
-    BAD, FLOOR, GOOD, INK, LINE, OTHER, PANEL, PAPER, Place, SOFT, THIRD, decade, legend, not_measured, panel,
+    BAD, FLOOR, GOOD, INK, LINE, OTHER, PANEL, Place, SOFT, Sheet, THIRD, decade, legend, not_measured, panel,
     tick_label,
 };
 use crate::measure::statistics::Spread;
@@ -12,19 +12,10 @@ use crate::measure::svg::{Font, Picture, log_share};
 use crate::measure::table::{replicas, three_digits, time, whole};
 use crate::measure::unfinished::Findings as _;
 
-const WIDTH: f64 = 1240.0;
-const MARGIN: f64 = 30.0;
-const GAP: f64 = 20.0;
-const COLUMN: f64 = (WIDTH - 2.0 * MARGIN - GAP) / 2.0;
-const HEAD: f64 = 92.0;
-const ROWS: [f64; 3] = [388.0, 388.0, 190.0];
+const SHEET: Sheet<'_> = Sheet { head: 92.0, rows: &[388.0, 388.0, 190.0] };
 
 /// Draws the whole picture. What was not measured says so.
 pub(crate) fn draw(report: &Report) -> String {
-    let height = HEAD + ROWS.iter().sum::<f64>() + 2.0 * GAP + MARGIN;
-    let mut picture = Picture::new(WIDTH, height);
-    picture.rect((0.0, 0.0), (WIDTH, height), PAPER, 0.0);
-    picture.text((MARGIN, 42.0), Font::new(26.0, INK).bold(), "Who sells a seat twice, and what it costs not to");
     let machine = &report.machine;
     let subtitle = format!(
         "{} buyers over {} of booking-api; everything, the buyers included, on {} cores ({}); {}",
@@ -34,17 +25,12 @@ pub(crate) fn draw(report: &Report) -> String {
         machine.processor,
         report.started_at
     );
-    picture.text((MARGIN, 68.0), Font::new(14.0, SOFT), subtitle);
-    let place = |row: usize, column: usize| {
-        let above: f64 = ROWS[..row].iter().map(|height| height + GAP).sum();
-        let x = if column == 0 { MARGIN } else { MARGIN + COLUMN + GAP };
-        Place { x, y: HEAD + above, width: COLUMN, height: ROWS[row] }
-    };
-    sold(&mut picture, place(0, 0), report);
-    rates(&mut picture, place(0, 1), report);
-    waits(&mut picture, place(1, 0), report);
-    costs(&mut picture, place(1, 1), report);
-    figures(&mut picture, Place { width: WIDTH - 2.0 * MARGIN, ..place(2, 0) }, report);
+    let mut picture = SHEET.begin("Who sells a seat twice, and what it costs not to", subtitle);
+    sold(&mut picture, SHEET.place(0, 0), report);
+    rates(&mut picture, SHEET.place(0, 1), report);
+    waits(&mut picture, SHEET.place(1, 0), report);
+    costs(&mut picture, SHEET.place(1, 1), report);
+    figures(&mut picture, Place { width: Sheet::WHOLE, ..SHEET.place(2, 0) }, report);
     picture.finish("lab booking concurrent", &report.text())
 }
 

@@ -5,48 +5,29 @@ use super::report::Report;
 use crate::booking::strategy::Strategy;
 use crate::measure::latencies::as_f64;
 use crate::measure::panel::{
-    BAD, FLOOR, GOOD, INK, LINE, OTHER, PAPER, Place, SOFT, THIRD, decade, legend, not_measured, panel, tick_label,
+    BAD, FLOOR, GOOD, INK, LINE, OTHER, Place, SOFT, Sheet, THIRD, decade, legend, not_measured, panel, tick_label,
 };
 use crate::measure::svg::{Font, Picture, log_share};
 use crate::measure::table::{three_digits, time};
 use crate::measure::unfinished::Findings as _;
 
-const WIDTH: f64 = 1240.0;
-const MARGIN: f64 = 30.0;
-const GAP: f64 = 20.0;
-const COLUMN: f64 = (WIDTH - 2.0 * MARGIN - GAP) / 2.0;
-const HEAD: f64 = 122.0;
-const ROWS: [f64; 2] = [360.0, 280.0];
+const SHEET: Sheet<'_> = Sheet { head: 122.0, rows: &[360.0, 280.0] };
 
 /// Draws the whole picture. What was not measured says so.
 pub(crate) fn draw(report: &Report) -> String {
-    let height = HEAD + ROWS.iter().sum::<f64>() + GAP + MARGIN;
-    let mut picture = Picture::new(WIDTH, height);
-    picture.rect((0.0, 0.0), (WIDTH, height), PAPER, 0.0);
-    picture.text(
-        (MARGIN, 42.0),
-        Font::new(26.0, INK).bold(),
-        "One hot event against many, with more and more replicas",
-    );
     let machine = &report.machine;
     let subtitle = format!(
         "{} bookings arrive a second, {} ms of payment each; everything on {} cores ({}); {}",
         report.rate, report.work_ms, machine.cores, machine.processor, report.started_at
     );
-    picture.text((MARGIN, 68.0), Font::new(14.0, SOFT), subtitle);
+    let mut picture = SHEET.begin("One hot event against many, with more and more replicas", subtitle);
     let names: Vec<(&str, &str)> =
         report.strategies().into_iter().map(|strategy| (strategy.as_str(), color(strategy))).collect();
-    legend(&mut picture, (MARGIN, 100.0), &names);
-    let place = |row: usize, column: usize| Place {
-        x: if column == 0 { MARGIN } else { MARGIN + COLUMN + GAP },
-        y: HEAD + ROWS[..row].iter().map(|height| height + GAP).sum::<f64>(),
-        width: COLUMN,
-        height: ROWS[row],
-    };
+    legend(&mut picture, (Sheet::MARGIN, 100.0), &names);
     let many = format!("{} events", report.events);
     for (column, hot, of) in [(0, true, "one hot event"), (1, false, many.as_str())] {
-        waits(&mut picture, place(0, column), report, hot, of);
-        achieved(&mut picture, place(1, column), report, hot, of);
+        waits(&mut picture, SHEET.place(0, column), report, hot, of);
+        achieved(&mut picture, SHEET.place(1, column), report, hot, of);
     }
     picture.finish("lab booking contention", &report.text())
 }

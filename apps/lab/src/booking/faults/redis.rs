@@ -3,18 +3,17 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use fred::clients::Client;
 use fred::interfaces::ClientLike as _;
 use fred::types::config::{Config, ReconnectPolicy};
-use fred::types::{Builder, ClusterHash, CustomCommand, FromValue};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, Command};
+use fred::types::{ClusterHash, CustomCommand, FromValue};
+use tokio::process::Child;
 
-use crate::fleet::guardian::Guardian;
+use crate::fleet::guardian::{Guardian, launcher};
+use crate::measure::redis::one_attempt;
 
 /// How long a connection or a command may take.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -23,16 +22,8 @@ const READY: Duration = Duration::from_secs(10);
 
 /// One command.
 pub(super) async fn ask<T: FromValue>(url: &str, command: &str) -> anyhow::Result<T> {
-    let mut config = Config::from_url(url)?;
-    config.fail_fast = true;
-    let mut builder = Builder::from_config(config);
+    let mut builder = one_attempt(Config::from_url(url)?, ANSWER);
     builder.set_policy(ReconnectPolicy::new_constant(1, 10));
-    builder.with_connection_config(|connection| {
-        connection.connection_timeout = ANSWER;
-        connection.internal_command_timeout = ANSWER;
-        connection.max_command_attempts = 1;
-    });
-    builder.with_performance_config(|performance| performance.default_command_timeout = ANSWER);
     let client = builder.build()?;
     let asking = async {
         client.init().await?;
@@ -110,27 +101,17 @@ impl FakedRedis {
         // libc before the allocator that Redis is linked to: jemalloc asks for the time while libfaketime is still looking
         // for the real clock, and the two then wait for each other.
         let preload = format!("LD_PRELOAD={} libc.so.6", library.display());
-        let mut child = Command::new(std::env::current_exe().context("cannot find the lab's own binary")?)
-            .args(["launch", "env", &preload])
+        let mut redis = launcher()?;
+        redis
+            .args(["env", &preload])
             .arg(format!("FAKETIME_TIMESTAMP_FILE={}", offset.display()))
             // Looked at with each question; and only the wall clock, the event loop's runs on.
             .args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"])
             .arg(program)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .arg("--dir")
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start the Redis with a clock of its own")?;
-        let pid = child.id().context("a process that was just started has an id")?;
-        guardian.guard(pid)?;
-        let mut stdin = child.stdin.take().context("the launcher has no stdin")?;
-        // An error means that it died already, which the wait below tells better.
-        let _ = stdin.write_all(b".").await;
+            .arg(folder);
+        let (child, pid) = guardian.launch(&mut redis, log, "the Redis with a clock of its own").await?;
         let redis = Self { child, pid, address: SocketAddr::from(([127, 0, 0, 1], port)), offset, guardian };
         let deadline = Instant::now() + READY;
         while info(&redis.url(), "process_id").await.ok() != Some(pid.to_string()) {
