@@ -13,7 +13,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, sleep};
 
 use crate::domain::{BookingId, EventId};
-use crate::strategies::Refusal;
+use crate::strategies::{Order, Outcome, Refusal};
 
 /// A change whose COMMIT may not have been answered.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,24 @@ impl Store {
     #[must_use]
     pub fn new(pool: PgPool, waiting: PgPool) -> Self {
         Self { pool, waiting }
+    }
+
+    /// What the order's key has become already, if it has one that is known.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn stored(&self, order: &Order) -> Result<Option<Outcome>, sqlx::Error> {
+        let Some(key) = &order.key else { return Ok(None) };
+        keys::stored(&mut *self.pool.acquire().await?, key).await
+    }
+
+    /// The same before the payment: a repetition must not be paid for again. Without a payment it is not asked for, because
+    /// the insert finds out.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn stored_before_payment(&self, order: &Order) -> Result<Option<Outcome>, sqlx::Error> {
+        if order.work.is_zero() { Ok(None) } else { self.stored(order).await }
     }
 
     /// Passes on how the COMMIT of a change ended. If it was not answered, waits for the database to say whether the

@@ -13,6 +13,7 @@ use std::time::Duration;
 use fenced_lock::LockError;
 pub use select::Strategies;
 use service::conditional::{IfMatch, Mismatch};
+use service::postgres::is_cut;
 use tokio::time::Instant;
 
 use crate::domain::{BookingId, Buyer, Event, Fingerprint, IdempotencyKey, Seats};
@@ -139,6 +140,37 @@ pub enum Refusal {
     /// The database.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+impl Refusal {
+    /// Whether the transaction is known to have ended without effect, and may be begun again. What a commit says is not in
+    /// here: [`Store::confirm`](crate::store::Store::confirm) turns a broken one into [`RolledBack`](Self::RolledBack) or
+    /// [`InDoubt`](Self::InDoubt).
+    pub(crate) fn is_rolled_back(&self) -> bool {
+        match self {
+            Self::RolledBack => true,
+            Self::Database(error) => is_cut(error),
+            _ => false,
+        }
+    }
+}
+
+/// How often an order or cancellation is begun again whose connection turned out to be dead: after a restart of PostgreSQL
+/// all of the pool's are.
+pub(crate) const CUTS: u32 = 3;
+
+/// Tries it again, until the deadline, if its transaction has ended without effect.
+pub(crate) async fn again_if_rolled_back<T, F>(deadline: Instant, change: impl Fn() -> F) -> Result<T, Refusal>
+where
+    F: Future<Output = Result<T, Refusal>>,
+{
+    let mut cuts = CUTS;
+    loop {
+        match change().await {
+            Err(refusal) if cuts > 0 && refusal.is_rolled_back() && Instant::now() < deadline => cuts -= 1,
+            ended => return ended,
+        }
+    }
 }
 
 impl From<LockError> for Refusal {

@@ -50,10 +50,7 @@ impl Conditional {
     /// # Errors
     /// [`Refusal`]
     pub async fn book(&self, order: &Order) -> Result<Outcome, Refusal> {
-        // A repetition must not be paid for again; without a payment the statement itself finds out.
-        if !order.work.is_zero()
-            && let Some(stored) = self.stored(order).await?
-        {
+        if let Some(stored) = self.store.stored_before_payment(order).await? {
             return Ok(stored);
         }
         order.pay().await;
@@ -67,7 +64,7 @@ impl Conditional {
                 Ok(Some(booking)) => return Ok(Outcome::Booked(booking)),
                 Ok(None) => break,
                 Err(error) if keys::is_taken(&error) => {
-                    if let Some(stored) = self.stored(order).await.map_err(|error| attempts.failed(error))? {
+                    if let Some(stored) = self.store.stored(order).await.map_err(|error| attempts.failed(error))? {
                         return Ok(stored);
                     }
                     // Whoever had the key has rolled back, or it was pruned.
@@ -87,15 +84,10 @@ impl Conditional {
             }
         }
         // The seats may be gone to this very order's first try.
-        if let Some(stored) = self.stored(order).await.map_err(|error| attempts.failed(error))? {
+        if let Some(stored) = self.store.stored(order).await.map_err(|error| attempts.failed(error))? {
             return Ok(stored);
         }
         Ok(Outcome::SoldOut { remaining: events::remaining(&self.store.pool, order.event.id).await? })
-    }
-
-    async fn stored(&self, order: &Order) -> Result<Option<Outcome>, sqlx::Error> {
-        let Some(key) = &order.key else { return Ok(None) };
-        keys::stored(&mut *self.store.pool.acquire().await?, key).await
     }
 
     /// Cancels.

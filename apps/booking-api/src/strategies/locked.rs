@@ -8,17 +8,13 @@ use service::postgres::is_cut;
 use tokio::time::Instant;
 
 use super::locks::{Locks, Missing};
-use super::{Cancel, Cancellation, Order, Outcome, Refusal, refused_by_schema};
+use super::{CUTS, Cancel, Cancellation, Order, Outcome, Refusal, refused_by_schema};
 use crate::domain::{BookingId, Event};
 use crate::metrics;
 use crate::store::{Change, Store, bookings, events, keys};
 
 /// How long a commit in doubt may be asked after.
 const SETTLING: Duration = Duration::from_secs(5);
-
-/// How often a section is begun again because its connection turned out to be dead: after a restart of PostgreSQL all of
-/// the pool's are.
-const CUTS: u32 = 3;
 
 /// Bookings under a lock.
 #[derive(Clone, Debug)]

@@ -102,45 +102,53 @@ fn pg_settings(args: &LockArgs) -> PgLockSettings {
 }
 
 fn redis_locks(args: &LockArgs) -> Result<Vec<(Strategy, Lock)>, ConfigError> {
-    let mut locks = vec![(Strategy::Redis, Lock::new(plain(args)?)), (Strategy::RedisFenced, Lock::new(fenced(args)?))];
+    let mut locks = vec![
+        (Strategy::Redis, Lock::new(RedisPlain::start(plain(args)?)?)),
+        (Strategy::RedisFenced, Lock::new(RedisFenced::start(fenced(args)?)?)),
+    ];
     if !args.redlock_redis_urls.is_empty() {
-        locks.push((Strategy::Redlock, Lock::new(redlock(args)?)));
+        locks.push((Strategy::Redlock, Lock::new(Redlock::start(redlock(args)?)?)));
     }
     Ok(locks)
 }
 
-fn plain(args: &LockArgs) -> Result<RedisPlain, ConfigError> {
+fn plain(args: &LockArgs) -> Result<PlainSettings, ConfigError> {
     let settings = PlainSettings::new(args.lock_redis_url.expose(), Namespace::new(crate::NAMESPACE)?);
-    RedisPlain::start(settings.lease(args.plain_lease))
+    Ok(settings.lease(args.plain_lease))
 }
 
-fn fenced(args: &LockArgs) -> Result<RedisFenced, ConfigError> {
+fn fenced(args: &LockArgs) -> Result<FencedSettings, ConfigError> {
     let LockArgs { lock_lease, lock_first_lease, lock_poll, .. } = *args;
     let timing = Timing::default().lease(lock_lease).first_lease(lock_first_lease).poll(lock_poll);
     // What is forgotten must have ended long before.
     let timing = timing.keep((4 * (lock_lease + lock_poll)).max(Duration::from_secs(600)));
     let settings = FencedSettings::new(args.lock_redis_url.expose(), Namespace::new(crate::NAMESPACE)?);
-    RedisFenced::start(settings.timing(timing))
+    Ok(settings.timing(timing))
 }
 
-fn redlock(args: &LockArgs) -> Result<Redlock, ConfigError> {
+fn redlock(args: &LockArgs) -> Result<RedlockSettings, ConfigError> {
     let urls = args.redlock_redis_urls.iter().map(RedisUrl::expose);
     let settings = RedlockSettings::new(urls, Namespace::new(crate::NAMESPACE)?);
-    Redlock::start(settings.lease(args.plain_lease))
+    Ok(settings.lease(args.plain_lease))
 }
 
-/// Finds settings that the lock library does not allow.
-///
-/// It says so only when a lock is started, and its rules are not repeated here: each lock is started, in a runtime that
-/// never runs and so connects to nothing.
+/// Finds settings that the lock library does not allow; its rules are not repeated here.
 pub fn check(args: &LockArgs, mistakes: &mut Mistakes) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    let inside = runtime.enter();
-    let tried = try_to_start(args);
-    drop(inside);
-    runtime.shutdown_background();
+    let plain = plain(args).and_then(|settings| settings.check());
+    let fenced = fenced(args).and_then(|settings| settings.check());
+    let pg = pg_settings(args).check();
+    let redlock = redlock(args).and_then(|settings| settings.check());
+    let tried = [
+        plain.err().map(|error| ("--plain-lease", "--lock-redis-url", error)),
+        fenced.err().map(|error| ("--lock-lease", "--lock-redis-url", error)),
+        pg.err().map(|error| ("--lock-lease", "--database-url", error)),
+        redlock
+            .err()
+            .filter(|_| !args.redlock_redis_urls.is_empty())
+            .map(|error| ("--plain-lease", "--redlock-redis-urls", error)),
+    ];
     let mut told: Vec<&str> = Vec::new();
-    for (lease, url, error) in tried {
+    for (lease, url, error) in tried.into_iter().flatten() {
         let flag = match error.setting.as_str() {
             "first_lease" => "--lock-first-lease",
             "poll" => "--lock-poll",
@@ -153,20 +161,6 @@ pub fn check(args: &LockArgs, mistakes: &mut Mistakes) {
             mistakes.add(flag, error.value, format!("must be {}", error.allowed));
         }
     }
-}
-
-/// Starts each lock; what is wrong, with the flags of the lease and of the URL that it was started with.
-fn try_to_start(args: &LockArgs) -> Vec<(&'static str, &'static str, ConfigError)> {
-    let unused = sqlx::postgres::PgPoolOptions::new().connect_lazy_with(sqlx::postgres::PgConnectOptions::new());
-    let pg_row = || PgLock::row(unused, rows()?, pg_settings(args));
-    let redlock = if args.redlock_redis_urls.is_empty() { None } else { redlock(args).err() };
-    let tried = [
-        ("--plain-lease", "--lock-redis-url", plain(args).err()),
-        ("--lock-lease", "--lock-redis-url", fenced(args).err()),
-        ("--lock-lease", "--database-url", pg_row().err()),
-        ("--plain-lease", "--redlock-redis-urls", redlock),
-    ];
-    tried.into_iter().filter_map(|(lease, url, error)| Some((lease, url, error?))).collect()
 }
 
 #[cfg(feature = "k8s")]

@@ -31,17 +31,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use service::postgres::is_cut;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep};
 
-use super::{Cancel, Cancellation, Order, Outcome, Refusal, limit};
+use super::{CUTS, Cancel, Cancellation, Order, Outcome, Refusal, again_if_rolled_back, limit};
 use crate::domain::{BookingId, Event, EventId};
 use crate::store::{Change, Store, bookings, keys};
-
-/// How often an order or cancellation is begun again whose connection turned out to be dead: after a restart of PostgreSQL
-/// all of the pool's are.
-const CUTS: u32 = 3;
 
 /// Longest pause of an order that has waited for all that it saw and must look again, for seats given back meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -87,10 +82,7 @@ impl Units {
     /// # Errors
     /// [`Refusal`]
     pub async fn book(&self, order: &Order) -> Result<Outcome, Refusal> {
-        // A repetition must not be paid for again; without a payment the insert finds out.
-        if !order.work.is_zero()
-            && let Some(stored) = self.stored(order).await?
-        {
+        if let Some(stored) = self.store.stored_before_payment(order).await? {
             return Ok(stored);
         }
         let mut progress = Progress { patient: false, paid: false, cuts: CUTS };
@@ -99,7 +91,7 @@ impl Units {
                 Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) if progress.patient => sleep(PAUSE.mul_f64(fastrand::f64())).await,
                 Ok(None) => progress.patient = true,
-                Err(refusal) if progress.cuts > 0 && is_rolled_back(&refusal) => progress.cuts -= 1,
+                Err(refusal) if progress.cuts > 0 && refusal.is_rolled_back() => progress.cuts -= 1,
                 Err(refusal) => return Err(refusal),
             }
             if Instant::now() >= order.deadline {
@@ -123,7 +115,7 @@ impl Units {
             drop(db);
             return if remaining < i64::from(order.seats.get()) {
                 // The seats may be gone to this very order's first try.
-                Ok(Some(self.stored(order).await?.unwrap_or(Outcome::SoldOut { remaining })))
+                Ok(Some(self.store.stored(order).await?.unwrap_or(Outcome::SoldOut { remaining })))
             } else {
                 Ok(None)
             };
@@ -138,7 +130,7 @@ impl Units {
                 transaction.rollback().await?;
                 drop(db);
                 // None: whoever had the key has rolled back, or it was pruned.
-                return Ok(self.stored(order).await?);
+                return Ok(self.store.stored(order).await?);
             }
             Err(error) => return Err(error.into()),
         };
@@ -156,23 +148,12 @@ impl Units {
         Ok(Some(Outcome::Booked(booking)))
     }
 
-    async fn stored(&self, order: &Order) -> Result<Option<Outcome>, sqlx::Error> {
-        let Some(key) = &order.key else { return Ok(None) };
-        keys::stored(&mut *self.store.pool.acquire().await?, key).await
-    }
-
     /// Cancels.
     ///
     /// # Errors
     /// [`Refusal`]
     pub async fn cancel(&self, cancel: &Cancel) -> Result<Cancellation, Refusal> {
-        let mut cuts = CUTS;
-        loop {
-            match self.try_cancel(cancel).await {
-                Err(refusal) if cuts > 0 && is_rolled_back(&refusal) && Instant::now() < cancel.deadline => cuts -= 1,
-                ended => return ended,
-            }
-        }
+        again_if_rolled_back(cancel.deadline, || self.try_cancel(cancel)).await
     }
 
     async fn try_cancel(&self, cancel: &Cancel) -> Result<Cancellation, Refusal> {
@@ -204,16 +185,6 @@ impl Units {
         .fetch_all(db)
         .await?;
         Ok(rows.into_iter().map(|row| (EventId::of_row(row.event_id), row.booked)).collect())
-    }
-}
-
-/// Whether the transaction is known to have ended without effect, and may be begun again. What a commit says is not in here:
-/// [`Store::confirm`] turns a broken one into [`Refusal::RolledBack`] or [`Refusal::InDoubt`].
-fn is_rolled_back(refusal: &Refusal) -> bool {
-    match refusal {
-        Refusal::RolledBack => true,
-        Refusal::Database(error) => is_cut(error),
-        _ => false,
     }
 }
 

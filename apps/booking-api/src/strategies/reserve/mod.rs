@@ -40,7 +40,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use service::postgres::is_cut;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -48,15 +47,12 @@ use tokio_util::task::TaskTracker;
 
 use self::mend::{Comparison, Mender};
 use self::pool::{Pool, Reservation, Reserved};
-use super::{Cancel, Cancellation, Order, Outcome, Refusal, limit};
+use super::{CUTS, Cancel, Cancellation, Order, Outcome, Refusal, again_if_rolled_back, limit};
 use crate::domain::{BookingId, EventId};
 use crate::metrics::RESERVATION_CONFLICTS;
 use crate::model::Booking;
 use crate::store::{Change, Store, bookings, keys, violated};
 
-/// How often an order or cancellation is begun again whose connection turned out to be dead: after a restart of PostgreSQL
-/// all of the pool's are.
-const CUTS: u32 = 3;
 /// Conflicts of one order after which the pool counts as wrong. A single one also comes of a seat that was given back late.
 const CONFLICTS: u32 = 2;
 /// Pauses of an order that waits for seats which others have reserved.
@@ -128,10 +124,7 @@ impl Reserve {
     /// # Errors
     /// [`Refusal`]
     pub async fn book(&self, order: &Order) -> Result<Outcome, Refusal> {
-        // A repetition must not be paid for again; without a payment the insert finds out.
-        if !order.work.is_zero()
-            && let Some(stored) = self.stored(order).await?
-        {
+        if let Some(stored) = self.store.stored_before_payment(order).await? {
             return Ok(stored);
         }
         let mut progress = Progress { paid: false, cuts: CUTS, conflicts: 0, incomplete: false, pause: PAUSE_FIRST };
@@ -139,7 +132,7 @@ impl Reserve {
             match self.try_book(order, &mut progress).await {
                 Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) => {}
-                Err(refusal) if progress.cuts > 0 && is_rolled_back(&refusal) => progress.cuts -= 1,
+                Err(refusal) if progress.cuts > 0 && refusal.is_rolled_back() => progress.cuts -= 1,
                 Err(refusal) => return Err(refusal),
             }
             if Instant::now() >= order.deadline {
@@ -169,7 +162,7 @@ impl Reserve {
             Ok(Claim::KeyTaken) => {
                 self.give_back(event, &reservation, &[]).await;
                 // None: whoever had the key has rolled back, or it was pruned.
-                Ok(self.stored(order).await?)
+                Ok(self.store.stored(order).await?)
             }
             Ok(Claim::Refused(seats)) => {
                 counter!(RESERVATION_CONFLICTS).increment(u64::try_from(seats.len()).unwrap_or(0));
@@ -238,7 +231,7 @@ impl Reserve {
         let remaining = (i64::from(order.event.capacity.get()) - claimed).max(0);
         if remaining < i64::from(order.seats.get()) {
             // The seats may be gone to this very order's first try.
-            return Ok(Some(self.stored(order).await?.unwrap_or(Outcome::SoldOut { remaining })));
+            return Ok(Some(self.store.stored(order).await?.unwrap_or(Outcome::SoldOut { remaining })));
         }
         // No pool any more: the next try says so, too.
         let Some(generation) = look.generation else { return Ok(None) };
@@ -259,23 +252,12 @@ impl Reserve {
         Ok(None)
     }
 
-    async fn stored(&self, order: &Order) -> Result<Option<Outcome>, sqlx::Error> {
-        let Some(key) = &order.key else { return Ok(None) };
-        keys::stored(&mut *self.store.pool.acquire().await?, key).await
-    }
-
     /// Cancels. Redis need not be there.
     ///
     /// # Errors
     /// [`Refusal`]
     pub async fn cancel(&self, cancel: &Cancel) -> Result<Cancellation, Refusal> {
-        let mut cuts = CUTS;
-        let (cancellation, seats) = loop {
-            match self.try_cancel(cancel).await {
-                Err(refusal) if cuts > 0 && is_rolled_back(&refusal) && Instant::now() < cancel.deadline => cuts -= 1,
-                ended => break ended?,
-            }
-        };
+        let (cancellation, seats) = again_if_rolled_back(cancel.deadline, || self.try_cancel(cancel)).await?;
         // Not before the commit: else somebody could be handed a seat that is still claimed.
         if !seats.is_empty()
             && let Err(error) = self.pool.restore(cancel.event.id, &seats).await
@@ -317,15 +299,5 @@ impl Reserve {
             tracing::debug!("reservations are still being confirmed at the end");
         }
         self.pool.close().await;
-    }
-}
-
-/// Whether the transaction is known to have ended without effect, and may be begun again. What a commit says is not in here:
-/// [`Store::confirm`] turns a broken one into [`Refusal::RolledBack`] or [`Refusal::InDoubt`].
-fn is_rolled_back(refusal: &Refusal) -> bool {
-    match refusal {
-        Refusal::RolledBack => true,
-        Refusal::Database(error) => is_cut(error),
-        _ => false,
     }
 }
