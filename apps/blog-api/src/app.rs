@@ -1,12 +1,8 @@
 //! One replica, put together.
 
-use std::future::Future;
-use std::net::SocketAddr;
-
 use anyhow::Context as _;
-use axum::Router;
 use outbox::Outbox;
-use service::{Closing, Server, Telemetry};
+use service::{App, Closing, Server, Telemetry};
 
 use crate::config::{CacheArgs, CacheMode, ServeArgs};
 use crate::entry::Names;
@@ -15,75 +11,36 @@ use crate::reads::{Database, Fenced, LoadDeadlines, Naive, Off, Reads, Tuning};
 use crate::routes::{self, Blog};
 use crate::store::Store;
 
-/// A replica that has its ports and is not serving yet.
-#[derive(Debug)]
-pub struct App {
-    server: Server,
-    routes: Router,
-}
-
 /// Installs logs and metrics for the whole process; comes before everything that records any.
 ///
 /// # Errors
 /// When somebody else has installed a recorder.
 pub fn telemetry(log: &service::config::LogArgs) -> anyhow::Result<Telemetry> {
-    let histograms = [
-        (fenced_cache::metrics::HISTOGRAMS, fenced_cache::metrics::BUCKETS),
-        (outbox::metrics::HISTOGRAMS, outbox::metrics::BUCKETS),
-    ];
-    let mut builder = service::telemetry("blog-api", env!("CARGO_PKG_VERSION"));
-    for (names, buckets) in histograms {
-        builder = names.iter().fold(builder, |builder, name| builder.buckets(name, buckets));
-    }
+    let builder = service::telemetry("blog-api", env!("CARGO_PKG_VERSION"))
+        .buckets_of(fenced_cache::metrics::HISTOGRAMS, fenced_cache::metrics::BUCKETS)
+        .buckets_of(outbox::metrics::HISTOGRAMS, outbox::metrics::BUCKETS);
     Ok(builder.install(log)?)
 }
 
-impl App {
-    /// Takes the ports and starts everything that runs in the background. Waits for neither PostgreSQL nor Redis: whether they
-    /// are there decides how requests are answered, and what the readiness says.
-    ///
-    /// # Errors
-    /// When a port is taken, or a setting is one that the cache cannot work with.
-    pub async fn build(args: &ServeArgs, telemetry: &Telemetry) -> anyhow::Result<Self> {
-        let mut server = Server::bind(&args.server, telemetry).await?;
-        // What uses the pool stops before the pool closes, and is made after it.
-        let closing = server.closing("cache");
-        let pool = service::postgres::connect(&mut server, &args.database, "blog-api");
-        MIGRATIONS.require(&mut server, &args.database.database_url, "blog-api migrate");
-        let database = Database::new(
-            Store::new(pool.clone()),
-            Outbox::new(pool, crate::SCHEMA)?,
-            Names::new(fenced_cache::Keyspace::new(crate::NAMESPACE)?),
-        );
-        let reads = reads(args, database, &server, &closing)?;
-        let routes = routes::router(Blog { reads }).context("the OpenAPI document cannot be written")?;
-        Ok(Self { server, routes })
-    }
-
-    /// The address of the API.
-    #[must_use]
-    pub fn api_address(&self) -> SocketAddr {
-        self.server.api_address()
-    }
-
-    /// The address of the admin port.
-    #[must_use]
-    pub fn admin_address(&self) -> SocketAddr {
-        self.server.admin_address()
-    }
-
-    /// Serves until SIGINT or SIGTERM has been obeyed.
-    ///
-    /// # Errors
-    /// When the signals cannot be received.
-    pub async fn run(self) -> anyhow::Result<()> {
-        Ok(self.server.run(self.routes).await?)
-    }
-
-    /// Serves until `stop` is ready, and stops in order.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        self.server.run_until(self.routes, stop).await;
-    }
+/// Takes the ports and starts everything that runs in the background. Waits for neither PostgreSQL nor Redis: whether they
+/// are there decides how requests are answered, and what the readiness says.
+///
+/// # Errors
+/// When a port is taken, or a setting is one that the cache cannot work with.
+pub async fn build(args: &ServeArgs, telemetry: &Telemetry) -> anyhow::Result<App> {
+    let mut server = Server::bind(&args.server, telemetry).await?;
+    // What uses the pool stops before the pool closes, and is made after it.
+    let closing = server.closing("cache");
+    let pool = service::postgres::connect(&mut server, &args.database, "blog-api");
+    MIGRATIONS.require(&mut server, &args.database.database_url, "blog-api migrate");
+    let database = Database::new(
+        Store::new(pool.clone()),
+        Outbox::new(pool, crate::SCHEMA)?,
+        Names::new(fenced_cache::Keyspace::new(crate::NAMESPACE)?),
+    );
+    let reads = reads(args, database, &server, &closing)?;
+    let routes = routes::router(Blog { reads }).context("the OpenAPI document cannot be written")?;
+    Ok(App::new(server, routes))
 }
 
 fn reads(args: &ServeArgs, database: Database, server: &Server, closing: &Closing) -> anyhow::Result<Reads> {

@@ -26,7 +26,7 @@ pub mod reads;
 pub mod routes;
 pub mod store;
 
-pub use app::{App, telemetry};
+pub use app::{build, telemetry};
 pub use error::Error;
 pub use headers::{CACHE_STATUS, X_CACHE, X_CACHE_WRITE};
 

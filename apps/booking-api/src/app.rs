@@ -1,12 +1,9 @@
 //! One replica, put together.
 
-use std::future::Future;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
-use service::{Server, Telemetry};
+use service::{App, Server, Telemetry};
 
 use crate::background::Background;
 use crate::config::ServeArgs;
@@ -23,90 +20,51 @@ use crate::strategies::units::Units;
 /// The longest payment that a request can ask for, and some time for the statements around it.
 const LONGEST_WORK: Duration = Duration::from_secs(11);
 
-/// A replica that has its ports and is not serving yet.
-#[derive(Debug)]
-pub struct App {
-    server: Server,
-    routes: Router,
-}
-
 /// Installs logs and metrics for the whole process; comes before everything that records any.
 ///
 /// # Errors
 /// When somebody else has installed a recorder.
 pub fn telemetry(log: &service::config::LogArgs) -> anyhow::Result<Telemetry> {
-    let histograms = [
-        (fenced_lock::metrics::HISTOGRAMS, fenced_lock::metrics::BUCKETS),
-        (crate::metrics::HISTOGRAMS, crate::metrics::BUCKETS),
-    ];
-    let mut builder = service::telemetry("booking-api", env!("CARGO_PKG_VERSION"));
-    for (names, buckets) in histograms {
-        builder = names.iter().fold(builder, |builder, name| builder.buckets(name, buckets));
-    }
+    let builder = service::telemetry("booking-api", env!("CARGO_PKG_VERSION"))
+        .buckets_of(fenced_lock::metrics::HISTOGRAMS, fenced_lock::metrics::BUCKETS)
+        .buckets_of(crate::metrics::HISTOGRAMS, crate::metrics::BUCKETS);
     let telemetry = builder.install(log)?;
     crate::metrics::describe();
     Ok(telemetry)
 }
 
-impl App {
-    /// Takes the ports and starts everything that runs in the background. Waits for neither PostgreSQL nor Redis: whether they
-    /// are there decides how requests are answered, and what the readiness says.
-    ///
-    /// # Errors
-    /// When a port is taken, or a setting is one that a lock cannot work with.
-    pub async fn build(args: &ServeArgs, telemetry: &Telemetry) -> anyhow::Result<Self> {
-        let mut server = Server::bind(&args.server, telemetry).await?;
-        // What uses the pools stops before they close, and is made after them.
-        let closing = server.closing("locks");
-        let pool = service::postgres::connect(&mut server, &args.database, "booking-api");
-        let longest = args.locks.lock_deadline.max(LONGEST_WORK) + Duration::from_secs(1);
-        let waiting = service::postgres::connect_waiting(&mut server, &args.database, "booking-api-waiting", longest);
-        MIGRATIONS.require(&mut server, &args.database.database_url, "booking-api migrate");
+/// Takes the ports and starts everything that runs in the background. Waits for neither PostgreSQL nor Redis: whether they
+/// are there decides how requests are answered, and what the readiness says.
+///
+/// # Errors
+/// When a port is taken, or a setting is one that a lock cannot work with.
+pub async fn build(args: &ServeArgs, telemetry: &Telemetry) -> anyhow::Result<App> {
+    let mut server = Server::bind(&args.server, telemetry).await?;
+    // What uses the pools stops before they close, and is made after them.
+    let closing = server.closing("locks");
+    let pool = service::postgres::connect(&mut server, &args.database, "booking-api");
+    let longest = args.locks.lock_deadline.max(LONGEST_WORK) + Duration::from_secs(1);
+    let waiting = service::postgres::connect_waiting(&mut server, &args.database, "booking-api-waiting", longest);
+    MIGRATIONS.require(&mut server, &args.database.database_url, "booking-api migrate");
 
-        let store = Store::new(pool, waiting);
-        let redis_url = &args.locks.lock_redis_url;
-        let reserve = ReserveSettings {
-            redis_url: redis_url.expose().to_owned(),
-            reservation_timeout: args.bookings.reservation_timeout,
-        };
-        let strategies = Strategies {
-            locked: Locked::new(Locks::start(&args.locks, &store)?, store.clone(), args.locks.max_hold),
-            conditional: Conditional::new(store.clone()),
-            units: Units::new(store.clone()),
-            reserve: Reserve::start(store.clone(), reserve)?,
-        };
-        let background = Background::start(&store, args.bookings.idempotency_retention, redis_url, &server.health())?;
-        let stopped = strategies.clone();
-        closing.set(async move {
-            tokio::join!(background.stop(), stopped.close());
-        });
-        let state = Bookings { store, strategies, tasks: server.tasks(), lock_deadline: args.locks.lock_deadline };
-        let routes = routes::router(state).context("the OpenAPI document cannot be written")?;
-        Ok(Self { server, routes })
-    }
-
-    /// The address of the API.
-    #[must_use]
-    pub fn api_address(&self) -> SocketAddr {
-        self.server.api_address()
-    }
-
-    /// The address of the admin port.
-    #[must_use]
-    pub fn admin_address(&self) -> SocketAddr {
-        self.server.admin_address()
-    }
-
-    /// Serves until SIGINT or SIGTERM has been obeyed.
-    ///
-    /// # Errors
-    /// When the signals cannot be received.
-    pub async fn run(self) -> anyhow::Result<()> {
-        Ok(self.server.run(self.routes).await?)
-    }
-
-    /// Serves until `stop` is ready, and stops in order.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        self.server.run_until(self.routes, stop).await;
-    }
+    let store = Store::new(pool, waiting);
+    let redis_url = &args.locks.lock_redis_url;
+    let reserve = ReserveSettings {
+        redis_url: redis_url.expose().to_owned(),
+        reservation_timeout: args.bookings.reservation_timeout,
+    };
+    let strategies = Strategies {
+        locked: Locked::new(Locks::start(&args.locks, &store)?, store.clone(), args.locks.max_hold),
+        conditional: Conditional::new(store.clone()),
+        units: Units::new(store.clone()),
+        reserve: Reserve::start(store.clone(), reserve)?,
+    };
+    let background = Background::start(&store, args.bookings.idempotency_retention, redis_url, &server.health())?;
+    let stopped = strategies.clone();
+    closing.set(async move {
+        tokio::join!(background.stop(), stopped.close());
+    });
+    let state = Bookings { store, strategies, tasks: server.tasks(), lock_deadline: args.locks.lock_deadline };
+    let routes = routes::router(state).context("the OpenAPI document cannot be written")?;
+    Ok(App::new(server, routes))
 }

@@ -28,7 +28,7 @@ pub mod routes;
 pub mod store;
 pub mod strategies;
 
-pub use app::{App, telemetry};
+pub use app::{build, telemetry};
 pub use error::{Error, Refused};
 
 /// The schema in PostgreSQL that is all this service's.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use booking_api::config::{self, Command, ServeArgs};
-use booking_api::{App, migrate, routes, telemetry};
+use booking_api::{build, migrate, routes, telemetry};
 use service::config::MigrateArgs;
 
 fn main() -> ExitCode {
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let telemetry = telemetry(&args.log)?;
-    App::build(&args, &telemetry).await?.run().await
+    Ok(build(&args, &telemetry).await?.run().await?)
 }
 
 async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {

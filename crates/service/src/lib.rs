@@ -97,7 +97,7 @@ pub use noop::noop_router;
 pub use problem::described;
 pub use problem::{FieldProblem, PROBLEM_JSON, Problem, ProblemDocument};
 pub use run::{EX_UNAVAILABLE, run};
-pub use server::{Closing, ServeError, Server};
+pub use server::{App, Closing, ServeError, Server};
 pub use tasks::Tasks;
 pub use telemetry::{LogFormat, Telemetry, TelemetryBuilder, TelemetryError, telemetry};
 pub use trace::TraceContext;

@@ -1,5 +1,6 @@
 //! The two listeners of a service, and the order in which it stops.
 
+mod app;
 mod closing;
 mod connections;
 mod signals;
@@ -22,6 +23,7 @@ use crate::config::ServerArgs;
 use crate::metrics::{HTTP_CONNECTIONS, HTTP_IN_FLIGHT};
 use crate::observe::{self, Shared};
 use crate::{Health, Tasks, Telemetry};
+pub use app::App;
 pub use closing::Closing;
 use connections::Connections;
 use signals::Signals;

@@ -63,6 +63,11 @@ impl TelemetryBuilder {
         self
     }
 
+    /// Sets the same buckets for several histograms, as a library names them.
+    pub fn buckets_of(self, metrics: &[&'static str], bounds: &[f64]) -> Self {
+        metrics.iter().fold(self, |builder, metric| builder.buckets(metric, bounds))
+    }
+
     /// Installs the log subscriber and the metrics recorder for the whole process.
     ///
     /// Metrics that were registered before this are lost, so it comes first of all. A second call in one process (tests

@@ -2,7 +2,6 @@
 //! for each documented one at least once, and compares the document with the router.
 
 use ::http::Method;
-use blog_api::App;
 use blog_api::config::CacheMode;
 use serde_json::json;
 
@@ -57,7 +56,7 @@ async fn every_documented_answer_is_really_given() {
 async fn the_router_and_the_document_have_the_same_paths() {
     let settings = settings("postgres://127.0.0.1:1/none", "redis://127.0.0.1:1", CacheMode::Off);
     let telemetry = blog_api::telemetry(&settings.log).unwrap();
-    let app = format!("{:?}", App::build(&settings, &telemetry).await.unwrap());
+    let app = format!("{:?}", blog_api::build(&settings, &telemetry).await.unwrap());
     contract().has_the_paths_of(&app);
 }
 

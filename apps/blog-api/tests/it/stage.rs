@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use ::http::Method;
-use blog_api::App;
 use blog_api::config::{CacheArgs, CacheMode, ServeArgs};
 use serde_json::{Value, json};
 use service::config::{DatabaseArgs, LogArgs, ServerArgs};
@@ -111,7 +110,7 @@ impl Replica {
     pub(crate) async fn start_anyway(database_url: &str, redis_url: &str, mode: CacheMode) -> Self {
         let settings = settings(database_url, redis_url, mode);
         let telemetry = blog_api::telemetry(&settings.log).unwrap();
-        let app = App::build(&settings, &telemetry).await.unwrap();
+        let app = blog_api::build(&settings, &telemetry).await.unwrap();
         let (api, admin) = (app.api_address(), app.admin_address());
         let stop = CancellationToken::new();
         tokio::spawn(app.run_until(stop.clone().cancelled_owned()));

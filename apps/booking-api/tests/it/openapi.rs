@@ -2,7 +2,6 @@
 //! documented one at least once, and compares the document with the router.
 
 use ::http::Method;
-use booking_api::App;
 use serde_json::json;
 
 use crate::stage::{Stage, contract, settings};
@@ -66,7 +65,7 @@ async fn every_documented_answer_is_really_given() {
 async fn the_router_and_the_document_have_the_same_paths() {
     let settings = settings("postgres://127.0.0.1:1/none", "redis://127.0.0.1:1", &[]);
     let telemetry = booking_api::telemetry(&settings.log).unwrap();
-    let app = format!("{:?}", App::build(&settings, &telemetry).await.unwrap());
+    let app = format!("{:?}", booking_api::build(&settings, &telemetry).await.unwrap());
     contract().has_the_paths_of(&app);
 }
 

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use ::http::Method;
-use booking_api::App;
 use booking_api::config::{Args, Command, ServeArgs};
 use serde_json::{Value, json};
 use service::config::{DatabaseArgs, LogArgs};
@@ -106,7 +105,7 @@ impl Replica {
     pub(crate) async fn start_anyway(database_url: &str, redis_url: &str, args: &[&str]) -> Self {
         let settings = settings(database_url, redis_url, args);
         let telemetry = booking_api::telemetry(&settings.log).unwrap();
-        let app = App::build(&settings, &telemetry).await.unwrap();
+        let app = booking_api::build(&settings, &telemetry).await.unwrap();
         let (api, admin) = (app.api_address(), app.admin_address());
         let stop = CancellationToken::new();
         tokio::spawn(app.run_until(stop.clone().cancelled_owned()));
