@@ -8,13 +8,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::backend::{Acquiring, Request};
 use crate::error::LockError;
 use crate::guard::{Guard, Held};
 use crate::metrics::LockMetrics;
+use crate::name::Name;
 use crate::slot::{Message, Raise, Slot};
 use crate::tenure::Tenure;
 
@@ -139,6 +143,41 @@ impl Caller {
 pub(crate) fn acquisition(request: &Request) -> (Caller, Acquiring) {
     let (answer, answered) = oneshot::channel();
     (Caller { answer: Some(answer), deadline: request.deadline, wait: request.wait }, Acquiring(answered))
+}
+
+/// The acquisitions of one backend, which end with it.
+#[derive(Debug)]
+pub(crate) struct Attendants {
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Attendants {
+    /// Ends the waits of those who are told by `closing`.
+    pub(crate) fn new(closing: CancellationToken) -> Self {
+        Self { tasks: TaskTracker::new(), closing }
+    }
+
+    /// Begins an acquisition, unless the backend is being closed.
+    pub(crate) fn begin<L: Lease>(&self, request: Request, lease: impl FnOnce(Name) -> L) -> Acquiring {
+        if self.closing.is_cancelled() {
+            return Acquiring::refused(LockError::closed());
+        }
+        let (caller, acquiring) = acquisition(&request);
+        let lease = lease(request.name);
+        self.tasks.spawn(attend(lease, Arc::default(), caller, request.max_hold, request.metrics));
+        acquiring
+    }
+
+    /// Refuses new ones, ends those that wait, and waits for the rest.
+    pub(crate) fn close(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.closing.cancel();
+            self.tasks.close();
+            self.tasks.wait().await;
+        }
+        .boxed()
+    }
 }
 
 /// Marks the mailbox as unread when the task ends, however it ends.

@@ -5,18 +5,17 @@ mod attempt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use k8s_openapi::api::coordination::v1::Lease as LeaseObject;
 use kube::{Api, Client, Config};
 use thiserror::Error;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use self::attempt::Attempt;
-use crate::attend::{acquisition, attend};
+use crate::attend::Attendants;
 use crate::backend::{Acquiring, Backend, Kind, Request};
-use crate::error::{ConfigError, LockError};
+use crate::error::ConfigError;
 use crate::name::Namespace;
 
 /// What the Lease lock needs to know at start.
@@ -110,7 +109,7 @@ pub enum ClusterError {
 #[derive(Debug)]
 pub struct K8sLease {
     shared: Arc<Shared>,
-    tasks: TaskTracker,
+    attendants: Attendants,
 }
 
 struct Shared {
@@ -162,8 +161,9 @@ impl K8sLease {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::default_namespaced(client),
         };
-        let shared = Shared { api, settings, seconds, closing: CancellationToken::new() };
-        Ok(Self { shared: Arc::new(shared), tasks: TaskTracker::new() })
+        let closing = CancellationToken::new();
+        let attendants = Attendants::new(closing.clone());
+        Ok(Self { shared: Arc::new(Shared { api, settings, seconds, closing }), attendants })
     }
 }
 
@@ -173,21 +173,10 @@ impl Backend for K8sLease {
     }
 
     fn begin(&self, request: Request) -> Acquiring {
-        if self.shared.closing.is_cancelled() {
-            return Acquiring::refused(LockError::closed());
-        }
-        let (caller, acquiring) = acquisition(&request);
-        let lease = Attempt::new(&self.shared, request.name);
-        self.tasks.spawn(attend(lease, Arc::default(), caller, request.max_hold, request.metrics));
-        acquiring
+        self.attendants.begin(request, |name| Attempt::new(&self.shared, name))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        async {
-            self.shared.closing.cancel();
-            self.tasks.close();
-            self.tasks.wait().await;
-        }
-        .boxed()
+        self.attendants.close()
     }
 }

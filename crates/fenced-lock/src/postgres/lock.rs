@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, SqlSafeStr, SqlStr, Transaction};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::rows::{BindKey, Rows};
 use super::session::{Held, HeldSession};
-use crate::attend::{Caller, Lease, Pace, Term, acquisition, attend};
+use crate::attend::{Attendants, Caller, Lease, Pace, Term};
 use crate::backend::{Acquiring, Backend, Kind, Request};
 use crate::error::{ConfigError, LockError};
 use crate::name::{Name, Namespace};
@@ -72,8 +71,7 @@ impl PgLockSettings {
 pub struct PgLock {
     shared: Arc<Shared>,
     kind: Kind,
-    tasks: TaskTracker,
-    closing: CancellationToken,
+    attendants: Attendants,
 }
 
 #[derive(Debug)]
@@ -112,8 +110,8 @@ impl PgLock {
 
     fn new(pool: PgPool, what: What, kind: Kind, settings: PgLockSettings) -> Self {
         let closing = CancellationToken::new();
-        let shared = Arc::new(Shared { pool, what, settings, closing: closing.clone() });
-        Self { shared, kind, tasks: TaskTracker::new(), closing }
+        let attendants = Attendants::new(closing.clone());
+        Self { shared: Arc::new(Shared { pool, what, settings, closing }), kind, attendants }
     }
 }
 
@@ -123,27 +121,16 @@ impl Backend for PgLock {
     }
 
     fn begin(&self, request: Request) -> Acquiring {
-        if self.closing.is_cancelled() {
-            return Acquiring::refused(LockError::closed());
-        }
-        let (caller, acquiring) = acquisition(&request);
-        let lease = Attempt {
+        self.attendants.begin(request, |name| Attempt {
             shared: Arc::clone(&self.shared),
-            name: request.name,
+            name,
             label: format!("fenced-lock {}", token()),
             session: None,
-        };
-        self.tasks.spawn(attend(lease, Arc::default(), caller, request.max_hold, request.metrics));
-        acquiring
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        async {
-            self.closing.cancel();
-            self.tasks.close();
-            self.tasks.wait().await;
-        }
-        .boxed()
+        self.attendants.close()
     }
 }
 

@@ -9,12 +9,11 @@ use fred::types::{Expiration, Key, SetOptions, Value};
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::link::{Link, NoPushes};
 use super::script::{Script, script};
 use super::session::{Recipe, Session, parse_url};
-use crate::attend::{Caller, Lease, Pace, RETRY, Term, acquisition, attend};
+use crate::attend::{Attendants, Caller, Lease, Pace, RETRY, Term};
 use crate::backend::{Acquiring, Backend, Kind, Request};
 use crate::error::{ConfigError, LockError, RedisError};
 use crate::metrics;
@@ -108,8 +107,7 @@ pub(crate) fn jittered(mean: Duration) -> Duration {
 #[derive(Debug)]
 pub struct RedisPlain {
     shared: Arc<Shared>,
-    tasks: TaskTracker,
-    closing: CancellationToken,
+    attendants: Attendants,
 }
 
 #[derive(Debug)]
@@ -135,8 +133,8 @@ impl RedisPlain {
         let recipe = Recipe { config, command_timeout, scripts: SCRIPTS, channel: None };
         let link = Link::start(recipe, Arc::new(NoPushes), metrics::connections_lost(Kind::Redis));
         let closing = CancellationToken::new();
-        let shared = Arc::new(Shared { link, namespace, lease, retry, closing: closing.clone() });
-        Ok(Self { shared, tasks: TaskTracker::new(), closing })
+        let attendants = Attendants::new(closing.clone());
+        Ok(Self { shared: Arc::new(Shared { link, namespace, lease, retry, closing }), attendants })
     }
 }
 
@@ -146,27 +144,16 @@ impl Backend for RedisPlain {
     }
 
     fn begin(&self, request: Request) -> Acquiring {
-        if self.closing.is_cancelled() {
-            return Acquiring::refused(LockError::closed());
-        }
-        let (caller, acquiring) = acquisition(&request);
-        let lease = Attempt {
-            key: key(&self.shared.namespace, &request.name),
+        self.attendants.begin(request, |name| Attempt {
+            key: key(&self.shared.namespace, &name),
             shared: Arc::clone(&self.shared),
             token: token(),
             asked: None,
-        };
-        self.tasks.spawn(attend(lease, Arc::default(), caller, request.max_hold, request.metrics));
-        acquiring
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        async {
-            self.closing.cancel();
-            self.tasks.close();
-            self.tasks.wait().await;
-        }
-        .boxed()
+        self.attendants.close()
     }
 }
 

@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use fred::types::Key;
 use fred::types::config::Config;
-use futures_util::future::{BoxFuture, FutureExt, join_all};
+use futures_util::future::{BoxFuture, join_all};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::link::{Link, NoPushes};
 use super::plain::{SCRIPTS, check, jittered, key, set, unlock};
 use super::session::{Recipe, Session, parse_url};
-use crate::attend::{Caller, Lease, Pace, RETRY, Term, acquisition, attend};
+use crate::attend::{Attendants, Caller, Lease, Pace, RETRY, Term};
 use crate::backend::{Acquiring, Backend, Kind, Request};
 use crate::error::{ConfigError, LockError, RedisError};
 use crate::metrics;
@@ -88,7 +87,7 @@ impl RedlockSettings {
 #[derive(Debug)]
 pub struct Redlock {
     shared: Arc<Shared>,
-    tasks: TaskTracker,
+    attendants: Attendants,
 }
 
 #[derive(Debug)]
@@ -118,8 +117,9 @@ impl Redlock {
                 Link::start(recipe, Arc::new(NoPushes), metrics::connections_lost(Kind::Redlock))
             })
             .collect();
-        let shared = Shared { nodes, namespace, lease, retry, closing: CancellationToken::new() };
-        Ok(Self { shared: Arc::new(shared), tasks: TaskTracker::new() })
+        let closing = CancellationToken::new();
+        let attendants = Attendants::new(closing.clone());
+        Ok(Self { shared: Arc::new(Shared { nodes, namespace, lease, retry, closing }), attendants })
     }
 }
 
@@ -129,27 +129,16 @@ impl Backend for Redlock {
     }
 
     fn begin(&self, request: Request) -> Acquiring {
-        if self.shared.closing.is_cancelled() {
-            return Acquiring::refused(LockError::closed());
-        }
-        let (caller, acquiring) = acquisition(&request);
-        let lease = Attempt {
-            key: key(&self.shared.namespace, &request.name),
+        self.attendants.begin(request, |name| Attempt {
+            key: key(&self.shared.namespace, &name),
             shared: Arc::clone(&self.shared),
             token: token(),
             asked: false,
-        };
-        self.tasks.spawn(attend(lease, Arc::default(), caller, request.max_hold, request.metrics));
-        acquiring
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        async {
-            self.shared.closing.cancel();
-            self.tasks.close();
-            self.tasks.wait().await;
-        }
-        .boxed()
+        self.attendants.close()
     }
 }
 
