@@ -72,6 +72,8 @@ impl Framer {
         if self.protocol == Protocol::Undecided && !bytes.is_empty() {
             self.protocol = match (direction, bytes.first()) {
                 (Direction::ClientToServer, Some(b'*')) => Protocol::Resp,
+                // Some clients ask for RESP 3 by a line, as a person would, and go on in RESP.
+                (Direction::ClientToServer, Some(b'H')) if bytes.starts_with(b"HELLO ") => Protocol::Resp,
                 // The first byte of the length of a startup message, which is short.
                 (Direction::ClientToServer, Some(0)) => Protocol::Postgres,
                 _ => Protocol::Raw,
@@ -228,6 +230,9 @@ mod tests {
     fn commands_and_replies_of_redis() {
         let get = b"*2\r\n$3\r\nGET\r\n$4\r\na\r\nb\r\n";
         units(ClientToServer, b"", &[&get[..], b"PING\r\n", get].concat(), &[get, b"PING\r\n", get]);
+        units(ClientToServer, b"HELLO 3\r\n", &[&get[..], get].concat(), &[get, get]);
+        let push = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
+        units(ServerToClient, b"HELLO 3\r\n", &[b":1\r\n", &push[..]].concat(), &[b":1\r\n", push]);
         let replies: [&[u8]; 9] = [
             b"+OK\r\n",
             b"$-1\r\n",
