@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -52,6 +54,8 @@ pub struct Health {
     pub connected: bool,
     /// Reads use it: what may have been missed while there was none has been repeated.
     pub trusted: bool,
+    /// What is near is believed: Redis has proved lately that this process has heard of every change.
+    pub near: bool,
     /// The breaker.
     pub breaker: BreakerState,
 }
@@ -103,6 +107,9 @@ impl Cache {
         Health {
             connected: session.is_some(),
             trusted: session.as_ref().is_some_and(|session| session.is_trusted()),
+            near: session.as_ref().is_some_and(|session| {
+                session.is_trusted() && session.near.as_ref().is_some_and(|near| near.is_proved(Instant::now()))
+            }),
             breaker: self.inner.breaker.state(),
         }
     }
@@ -123,6 +130,15 @@ impl Inner {
             return None;
         }
         self.session.load_full().filter(|session| session.is_trusted())
+    }
+
+    /// Removes what is near of these names, and keeps no reply to a READ that is in flight.
+    pub(crate) fn forget_near<'n>(&self, names: impl Iterator<Item = &'n Bytes>) {
+        if let Some(session) = self.session.load().as_ref()
+            && let Some(near) = &session.near
+        {
+            names.for_each(|name| near.forget(name));
+        }
     }
 
     /// The session that invalidations may use now: trusted or not, it is the primary.

@@ -54,13 +54,17 @@ impl Landed {
         Self { loaded, fresh_for }
     }
 
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.loaded.as_ref().and_then(|loaded| loaded.version)
+    }
+
     pub(crate) fn read(&self, outcome: Outcome) -> Read {
         Read {
             value: self.loaded.as_ref().map(|loaded| loaded.payload.clone()),
             outcome,
             age: Duration::ZERO,
             fresh_for: self.fresh_for,
-            version: self.loaded.as_ref().and_then(|loaded| loaded.version),
+            version: self.version(),
         }
     }
 }

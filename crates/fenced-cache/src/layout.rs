@@ -35,7 +35,8 @@ const SOFTENED: u8 = 4;
 
 const LEASE_END: usize = 31;
 const TOKEN_END: usize = 47;
-const FIXED: usize = 88;
+/// What stands before the epochs.
+pub(crate) const FIXED: usize = 88;
 
 /// A tag's epoch: a random id, never a counter, so that one that was lost never comes back.
 pub(crate) type Epoch = [u8; 16];
@@ -56,7 +57,8 @@ pub(crate) struct Meta {
 pub(crate) struct Decoded {
     pub(crate) meta: Meta,
     pub(crate) softened: bool,
-    epochs: Bytes,
+    /// 16 bytes each, in the order of the key's tags.
+    pub(crate) epochs: Bytes,
     pub(crate) payload: Bytes,
 }
 

@@ -16,6 +16,12 @@
 //! - **Trust.** After a connection was lost, nothing is read from Redis until every invalidation that may have been
 //!   missed has been repeated there.
 //!
+//! - **Near hits**, which are off unless asked for, are outside of the first of these, within a bound: what is answered from
+//!   this process's own memory is no older than what was applied [`near_grace`](Settings::near_grace) before the read began,
+//!   half-open connections, lost pushes and an emptied server included; and never older than an `Applied` write of the same
+//!   [`Cache`]. The first guarantee covers them too where writers are [strict](Settings::near_strict), and for a reader who
+//!   hands on the version that it has seen ([`ReadOptions::at_least`]).
+//!
 //! A second run of one command, ACQUIRE, would break the first of these, so the client library's own retries are off.
 //!
 //! Not guaranteed: anything until a `Pending` write has been finished; reads while two primaries answer at the same
@@ -27,6 +33,10 @@
 //! invalidation removes value and lease alike. So a value that was loaded before a write can not be stored after
 //! it, however late it comes. Redis' single thread decides that; neither a clock nor a version floor does. The
 //! idea of leases against stale sets is from Nishtala et al., *Scaling Memcache at Facebook* (NSDI 2013).
+//!
+//! A near cache keeps replies of plain reads that no push of Redis' client tracking has overtaken, and drops what a push
+//! names. Every [`near_ping`](Settings::near_ping) it has Redis prove, over the same connection, that it has heard of every
+//! change; without a proof that is younger than `near_grace` it answers nothing.
 //!
 //! # Use
 //!
@@ -66,7 +76,10 @@ mod flight;
 mod journal;
 mod key;
 mod layout;
+mod listen;
 pub mod metrics;
+mod near;
+mod options;
 mod outcome;
 mod policy;
 mod read;
@@ -86,6 +99,7 @@ pub use error::{BoxError, ConfigError, ReadError, RedisError, Unconfirmed, Write
 pub use futures_util::future::BoxFuture;
 pub use journal::{Identity, Invalidate, Journal, JournalError, NoJournal, Record, RecordId, Settled, TransactionId};
 pub use key::{Key, KeyPart, Keyspace, Tag};
+pub use options::ReadOptions;
 pub use outcome::{Loaded, Outcome, Read, TypedRead, WriteOutcome, Written};
 pub use policy::{Policy, PolicyBuilder};
 pub use settings::Settings;

@@ -7,6 +7,7 @@ use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
+use crate::near::Flushed;
 use crate::outcome::{Outcome, WriteOutcome};
 
 /// Reads, by `policy` and `outcome` (see [`Outcome`]; `error` for a read without an answer).
@@ -25,6 +26,8 @@ pub const LEASES: &str = "cache_leases_total";
 pub const REFRESHES: &str = "cache_refreshes_total";
 /// Stored values that could not be decoded and were loaded again, by `policy`.
 pub const UNDECODABLE: &str = "cache_undecodable_total";
+/// Cached answers that were older than what the reader had seen, by `policy` and `tier` (`near`, `redis`).
+pub const BEHIND: &str = "cache_behind_total";
 /// Writes by `outcome` (see [`WriteOutcome`]).
 pub const WRITES: &str = "cache_writes_total";
 /// Time from COMMIT to the last confirmed invalidation of a write, in seconds.
@@ -47,6 +50,18 @@ pub const GATE_BUSY: &str = "cache_gate_loads";
 pub const GATE_QUEUE: &str = "cache_gate_queue";
 /// Reads refused because the gate was full.
 pub const GATE_REFUSED: &str = "cache_gate_refused_total";
+/// Fresh replies on their way into the near cache, by `result` (`kept`, `overtaken` by an invalidation, `too_large`).
+pub const NEAR_REPLIES: &str = "cache_near_replies_total";
+/// Names removed from the near cache, by `source` (`push` of Redis, own `write`).
+pub const NEAR_REMOVED: &str = "cache_near_removed_total";
+/// Flushes of the near cache, by `reason` (`connection`, `lagged`, `canary`, `silent`).
+pub const NEAR_FLUSHES: &str = "cache_near_flushes_total";
+/// What the near cache holds, in bytes.
+pub const NEAR_BYTES: &str = "cache_near_bytes";
+/// How many entries and epochs of tags the near cache holds.
+pub const NEAR_ENTRIES: &str = "cache_near_entries";
+/// 1 while what is near is believed.
+pub const NEAR_PROVED: &str = "cache_near_proved";
 
 /// Buckets for the duration histograms, in seconds: 50 µs to 10 s.
 pub const BUCKETS: &[f64] = &[
@@ -65,6 +80,7 @@ pub(crate) fn describe() {
     describe_counter!(LEASES, Unit::Count, "Leases asked for, by the answer");
     describe_counter!(REFRESHES, Unit::Count, "Background refreshes begun, by reason");
     describe_counter!(UNDECODABLE, Unit::Count, "Stored values that could not be decoded and were loaded again");
+    describe_counter!(BEHIND, Unit::Count, "Cached answers older than what the reader had seen, and not given to it");
     describe_counter!(WRITES, Unit::Count, "Writes, by how they ended");
     describe_histogram!(APPLY_DURATION, Unit::Seconds, "Time from COMMIT to the last confirmed invalidation");
     describe_counter!(PUTS, Unit::Count, "Puts, by Redis' answer");
@@ -76,6 +92,16 @@ pub(crate) fn describe() {
     describe_gauge!(GATE_BUSY, Unit::Count, "Loads past the cache in progress");
     describe_gauge!(GATE_QUEUE, Unit::Count, "Keys queued for a load past the cache");
     describe_counter!(GATE_REFUSED, Unit::Count, "Reads refused because the gate to the database was full");
+    describe_counter!(
+        NEAR_REPLIES,
+        Unit::Count,
+        "Fresh replies on their way into the near cache, by what became of them"
+    );
+    describe_counter!(NEAR_REMOVED, Unit::Count, "Names removed from the near cache, by who changed them");
+    describe_counter!(NEAR_FLUSHES, Unit::Count, "Flushes of the whole near cache, by reason");
+    describe_gauge!(NEAR_BYTES, Unit::Bytes, "What the near cache holds");
+    describe_gauge!(NEAR_ENTRIES, Unit::Count, "Entries and tags' epochs in the near cache");
+    describe_gauge!(NEAR_PROVED, Unit::Count, "1 while what is near is believed");
 }
 
 /// The handles of one policy, looked up once.
@@ -85,6 +111,8 @@ pub(crate) struct ReadMetrics {
     pub(crate) errors: Counter,
     pub(crate) load_duration: Histogram,
     pub(crate) undecodable: Counter,
+    pub(crate) behind_near: Counter,
+    pub(crate) behind_redis: Counter,
     pub(crate) early: Counter,
     pub(crate) stale: Counter,
     pub(crate) loads: LoadCounters,
@@ -132,6 +160,8 @@ impl ReadMetrics {
             errors: counter!(READS, "policy" => policy, "outcome" => "error"),
             load_duration: histogram!(LOAD_DURATION, "policy" => policy),
             undecodable: counter!(UNDECODABLE, "policy" => policy),
+            behind_near: counter!(BEHIND, "policy" => policy, "tier" => "near"),
+            behind_redis: counter!(BEHIND, "policy" => policy, "tier" => "redis"),
             early: counter!(REFRESHES, "policy" => policy, "reason" => "early"),
             stale: counter!(REFRESHES, "policy" => policy, "reason" => "stale"),
             loads: LoadCounters {
@@ -180,6 +210,7 @@ pub(crate) struct CacheMetrics {
     pub(crate) gate_busy: Gauge,
     pub(crate) gate_queue: Gauge,
     pub(crate) gate_refused: Counter,
+    pub(crate) near: NearMetrics,
 }
 
 impl CacheMetrics {
@@ -207,10 +238,54 @@ impl CacheMetrics {
             gate_busy: gauge!(GATE_BUSY),
             gate_queue: gauge!(GATE_QUEUE),
             gate_refused: counter!(GATE_REFUSED),
+            near: NearMetrics::register(),
         }
     }
 
     pub(crate) fn write(&self, outcome: WriteOutcome) {
         self.writes[outcome as usize].increment(1);
+    }
+}
+
+/// The handles of the near cache.
+#[derive(Clone, Debug)]
+pub(crate) struct NearMetrics {
+    pub(crate) kept: Counter,
+    pub(crate) overtaken: Counter,
+    pub(crate) too_large: Counter,
+    pub(crate) removed_by_push: Counter,
+    pub(crate) removed_by_write: Counter,
+    flushes: [Counter; Flushed::ALL.len()],
+    bytes: Gauge,
+    entries: Gauge,
+    proved: Gauge,
+}
+
+impl NearMetrics {
+    pub(crate) fn register() -> Self {
+        let reply = |result: &'static str| counter!(NEAR_REPLIES, "result" => result);
+        let removed = |source: &'static str| counter!(NEAR_REMOVED, "source" => source);
+        Self {
+            kept: reply("kept"),
+            overtaken: reply("overtaken"),
+            too_large: reply("too_large"),
+            removed_by_push: removed("push"),
+            removed_by_write: removed("write"),
+            flushes: Flushed::ALL.map(|reason| counter!(NEAR_FLUSHES, "reason" => reason.as_str())),
+            bytes: gauge!(NEAR_BYTES),
+            entries: gauge!(NEAR_ENTRIES),
+            proved: gauge!(NEAR_PROVED),
+        }
+    }
+
+    pub(crate) fn flushed(&self, reason: Flushed) {
+        self.flushes[reason as usize].increment(1);
+    }
+
+    pub(crate) fn holds(&self, bytes: u64, entries: usize, proved: bool) {
+        // Exact up to 2^53, in a gauge that is for people.
+        self.bytes.set(bytes as f64);
+        self.entries.set(entries as f64);
+        self.proved.set(f64::from(u8::from(proved)));
     }
 }

@@ -30,6 +30,9 @@ impl Loaded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
+    /// From this process's own memory, be it a value or the knowledge that there is nothing; as new as what Redis held
+    /// at most [`near_grace`](crate::Settings::near_grace) ago.
+    NearHit,
     /// From Redis, within its freshness.
     Hit,
     /// From Redis, past its freshness: while it is refreshed, or because the load failed.
@@ -45,13 +48,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Hit, Self::Stale, Self::Miss, Self::Coalesced, Self::Negative, Self::Bypass];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::NearHit, Self::Hit, Self::Stale, Self::Miss, Self::Coalesced, Self::Negative, Self::Bypass];
 
     /// The metric label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::NearHit => "near_hit",
             Self::Hit => "hit",
             Self::Stale => "stale",
             Self::Miss => "miss",

@@ -23,6 +23,7 @@ pub struct PolicyBuilder {
     lease_ttl: Option<Duration>,
     wait_max: Option<Duration>,
     max_value_bytes: usize,
+    near: bool,
 }
 
 impl PolicyBuilder {
@@ -95,6 +96,14 @@ impl PolicyBuilder {
         self
     }
 
+    /// Whether entries are also kept near, in this process's memory, where the cache has been given some
+    /// ([`Settings::near_bytes`]). Off unless told. A near hit may be older than an applied write, by at most
+    /// [`Settings::near_grace`]. Good for what is read far more often than it is written.
+    pub fn near(mut self, yes: bool) -> Self {
+        self.near = yes;
+        self
+    }
+
     /// Checks every inequality of the protocol's section 8.
     pub(crate) fn build(self, settings: &Settings) -> Result<Policy, ConfigError> {
         let of = |what: &str| format!("{what} of policy {:?}", self.name);
@@ -147,6 +156,9 @@ impl PolicyBuilder {
         if self.max_value_bytes == 0 || self.max_value_bytes > 512 << 20 {
             return refuse("max_value_bytes", self.max_value_bytes.to_string(), "1 to 536870912".into());
         }
+        if self.near && settings.near_bytes == 0 {
+            return refuse("near", "true".into(), "false where the cache has no near_bytes".into());
+        }
         // The entry lives exactly as long as this policy may still use it.
         let usable_past_fresh = self.stale_while_revalidate.max(self.stale_if_error);
         let hard_ttl = self.fresh_ttl.mul_f64(1.0 + self.jitter) + usable_past_fresh + Duration::from_millis(1);
@@ -172,6 +184,7 @@ impl PolicyBuilder {
             lease_ttl,
             wait_max,
             max_value_bytes: self.max_value_bytes,
+            near: self.near,
         })))
     }
 }
@@ -198,6 +211,7 @@ pub(crate) struct PolicyInner {
     pub(crate) lease_ttl: Duration,
     pub(crate) wait_max: Duration,
     pub(crate) max_value_bytes: usize,
+    pub(crate) near: bool,
 }
 
 impl Policy {
@@ -217,6 +231,7 @@ impl Policy {
             lease_ttl: None,
             wait_max: None,
             max_value_bytes: 1 << 20,
+            near: false,
         }
     }
 
@@ -275,6 +290,7 @@ mod tests {
             (base().lease_ttl(ms(2_400)), "lease_ttl"),
             (base().wait_max(ms(2_199)), "wait_max"),
             (base().max_value_bytes(0), "max_value_bytes"),
+            (base().near(true), "near"),
             (base().stale_if_error(Duration::from_secs(8 * 24 * 3600)), "fresh_ttl + stale windows"),
         ];
         for (builder, setting) in wrong {

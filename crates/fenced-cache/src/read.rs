@@ -15,8 +15,11 @@ use crate::entry::{self, Seen, Stored, now_ms};
 use crate::error::{BoxError, ReadError, RedisError};
 use crate::flight::{self, Landing};
 use crate::key::Key;
+use crate::near::Near;
+use crate::options::ReadOptions;
 use crate::outcome::{Loaded, Outcome, Read};
 use crate::policy::Policy;
+use crate::session::Session;
 
 /// A caller's loader, as the tasks that may run it hold it.
 pub(crate) type Loader = Arc<dyn Fn() -> BoxFuture<'static, Result<Option<Loaded>, BoxError>> + Send + Sync>;
@@ -46,7 +49,26 @@ impl Cache {
         Fut: Future<Output = Result<Option<Loaded>, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        self.get(key, policy, load).await.map(|(read, _)| read)
+        self.get(key, policy, ReadOptions::new(), load).await.map(|(read, _)| read)
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), for a reader who wants more than its policy says; see [`ReadOptions`].
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load).
+    pub async fn get_or_load_with<F, Fut, E>(
+        &self,
+        key: &Key,
+        policy: &Policy,
+        options: ReadOptions,
+        load: F,
+    ) -> Result<Read, ReadError>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Option<Loaded>, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.get(key, policy, options, load).await.map(|(read, _)| read)
     }
 
     /// Also returns the token of the stored value that was answered, for a caller that may find it undecodable.
@@ -54,6 +76,7 @@ impl Cache {
         &self,
         key: &Key,
         policy: &Policy,
+        options: ReadOptions,
         load: F,
     ) -> Result<(Read, Option<bytes::Bytes>), ReadError>
     where
@@ -62,28 +85,53 @@ impl Cache {
         E: Into<BoxError>,
     {
         let started = Instant::now();
-        let first = self.inner.look(key).await;
-        if let Some(Seen::Fresh(stored)) = &first {
-            let now = now_ms();
-            if is_early(policy, stored, now) {
-                policy.0.metrics.early.increment(1);
-                self.inner.refresh(key, policy, stored, loader(load));
-            }
-            let read = stored.read(Outcome::Hit, now);
-            policy.0.metrics.read(read.outcome, started.elapsed());
-            return Ok((read, Some(stored.token.clone())));
+        let near = self.inner.near(key, policy, options, started);
+        let first = if near.is_none() { self.inner.look(key, policy).await } else { None };
+        let fresh = match (&near, &first) {
+            (Some(stored), _) => Some((stored.as_ref(), Outcome::NearHit)),
+            (None, Some(Seen::Fresh(stored))) if options.accept(stored.meta.version) => Some((stored, Outcome::Hit)),
+            _ => None,
+        };
+        let Some((stored, outcome)) = fresh else {
+            // Boxed, so that the future of a hit stays small.
+            let mut slow = SlowRead::new(&self.inner, key, policy, options, loader(load), started);
+            return Box::pin(slow.run(first)).await;
+        };
+        let now = now_ms();
+        if is_early(policy, stored, now) {
+            policy.0.metrics.early.increment(1);
+            self.inner.refresh(key, policy, stored, loader(load));
         }
-        // Boxed, so that the future of a hit stays small.
-        let mut slow = SlowRead::new(&self.inner, key, policy, loader(load), started);
-        Box::pin(slow.run(first)).await
+        let read = stored.read(outcome, now);
+        policy.0.metrics.read(read.outcome, started.elapsed());
+        Ok((read, Some(stored.token.clone())))
     }
 }
 
 impl Inner {
+    /// What is near, where it may be answered to this reader, who began at `now`.
+    fn near(&self, key: &Key, policy: &Policy, options: ReadOptions, now: Instant) -> Option<Arc<Stored>> {
+        if !policy.0.near || !options.allow_near() || !self.breaker.is_closed() {
+            return None;
+        }
+        let session = self.session.load();
+        let near = session.as_ref().filter(|session| session.is_trusted())?.near.as_ref()?;
+        let stored = near.get(key, now)?;
+        if !options.accept(stored.meta.version) {
+            policy.0.metrics.behind_near.increment(1);
+            return None;
+        }
+        Some(stored)
+    }
+
     /// READ, where Redis may be used; failures are the breaker's business.
-    pub(crate) async fn look(&self, key: &Key) -> Option<Seen> {
+    pub(crate) async fn look(&self, key: &Key, policy: &Policy) -> Option<Seen> {
         let session = self.readable()?;
-        match entry::read(&session.client, key).await {
+        let reply = match near_of(&session, policy) {
+            Some(near) => near.read(&session.tracker, key).await,
+            None => entry::read(&session.client, key).await,
+        };
+        match reply {
             // What was read before the session ended was read from a trusted server.
             Ok(reply) => {
                 self.breaker.answered();
@@ -121,6 +169,10 @@ impl Inner {
     }
 }
 
+fn near_of<'s>(session: &'s Session, policy: &Policy) -> Option<&'s Near> {
+    session.near.as_ref().filter(|_| policy.0.near)
+}
+
 /// XFetch: now - cost * beta * ln(rand) >= expiry.
 fn is_early(policy: &Policy, stored: &Stored, now_ms: u64) -> bool {
     let beta = policy.0.early_refresh;
@@ -138,6 +190,7 @@ pub(crate) struct SlowRead<'a> {
     inner: &'a Arc<Inner>,
     key: &'a Key,
     policy: &'a Policy,
+    options: ReadOptions,
     load: Loader,
     started: Instant,
     /// The end of all waits and repeats.
@@ -146,6 +199,8 @@ pub(crate) struct SlowRead<'a> {
     fallback: Option<Stored>,
     /// Whether somebody else's load was waited for.
     waited: bool,
+    /// Whether a flight of this process has landed since this read began: each later one took off after it began.
+    landed: bool,
 }
 
 type Answer = Result<(Read, Option<bytes::Bytes>), ReadError>;
@@ -159,9 +214,16 @@ enum Turn {
 }
 
 impl<'a> SlowRead<'a> {
-    pub(crate) fn new(inner: &'a Arc<Inner>, key: &'a Key, policy: &'a Policy, load: Loader, started: Instant) -> Self {
+    pub(crate) fn new(
+        inner: &'a Arc<Inner>,
+        key: &'a Key,
+        policy: &'a Policy,
+        options: ReadOptions,
+        load: Loader,
+        started: Instant,
+    ) -> Self {
         let deadline = started + policy.0.wait_max;
-        Self { inner, key, policy, load, started, deadline, fallback: None, waited: false }
+        Self { inner, key, policy, options, load, started, deadline, fallback: None, waited: false, landed: false }
     }
 
     pub(crate) async fn run(&mut self, mut seen: Option<Seen>) -> Answer {
@@ -191,6 +253,10 @@ impl<'a> SlowRead<'a> {
         let invalid = matches!(seen, Seen::Invalid(_));
         self.fallback = None;
         match seen {
+            // Older than what the reader has seen: to it, as good as nothing. It stays for others while it is replaced.
+            Seen::Fresh(stored) | Seen::Stale(stored) if !self.options.accept(stored.meta.version) => {
+                self.policy.0.metrics.behind_redis.increment(1);
+            }
             Seen::Fresh(stored) => {
                 let outcome = if self.waited { Outcome::Coalesced } else { Outcome::Hit };
                 return Turn::Answer(stored.read(outcome, now_ms()), Some(stored.token));
@@ -219,7 +285,12 @@ impl<'a> SlowRead<'a> {
             flight::take_off(self.inner, flight, self.key, self.policy, seen, drop_seen, load);
         }
         let Ok(landing) = timeout_at(self.deadline, joined.wait()).await else { return Turn::Bypass };
+        let may_be_older = !started_it && !std::mem::replace(&mut self.landed, true);
         match landing {
+            // Loaded before this read began, perhaps, and the write that its reader knows of has not been applied.
+            Some(Landing::Proven(loaded)) if may_be_older && !self.options.accept(loaded.version()) => {
+                Turn::Again(self.inner.look(self.key, self.policy).await)
+            }
             Some(Landing::Proven(loaded)) => {
                 let outcome = if started_it { Outcome::Miss } else { Outcome::Coalesced };
                 Turn::Answer(loaded.read(outcome), None)
@@ -229,7 +300,7 @@ impl<'a> SlowRead<'a> {
             Some(Landing::Unproven(loaded)) if started_it => Turn::Answer(loaded.read(Outcome::Miss), None),
             Some(Landing::Unproven(_) | Landing::Unavailable) | None => Turn::Bypass,
             Some(Landing::Failed(error)) => Turn::Failed(error),
-            Some(Landing::Changed) => Turn::Again(self.inner.look(self.key).await),
+            Some(Landing::Changed) => Turn::Again(self.inner.look(self.key, self.policy).await),
             Some(Landing::Held(rest)) => {
                 self.waited = true;
                 Turn::Again(self.wait(rest).await)
@@ -245,7 +316,11 @@ impl<'a> SlowRead<'a> {
         let pushed = waiter.notify.notified();
         let session = self.inner.readable()?;
         // On the tracking connection, so that the server remembers who asked, for an absent key too.
-        let reply = match entry::read(&session.tracker, self.key).await {
+        let reply = match near_of(&session, self.policy) {
+            Some(near) => near.read(&session.tracker, self.key).await,
+            None => entry::read(&session.tracker, self.key).await,
+        };
+        let reply = match reply {
             Ok(reply) => reply,
             Err(error) => {
                 self.inner.note(&error);
@@ -258,7 +333,7 @@ impl<'a> SlowRead<'a> {
         }
         // Time running out is the answer "look again" as well; the loop knows the deadline.
         let _ = timeout_at(until, pin!(pushed)).await;
-        self.inner.look(self.key).await
+        self.inner.look(self.key, self.policy).await
     }
 
     fn may_revalidate(&self, stored: &Stored) -> bool {

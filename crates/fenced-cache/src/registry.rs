@@ -29,17 +29,21 @@ pub(crate) struct Ongoing<T> {
     sender: Arc<watch::Sender<Option<T>>>,
 }
 
+/// Which of so many shards a name belongs to.
+pub(crate) fn shard_of(name: &[u8], shards: usize) -> usize {
+    // FNV-1a; keys of one kind differ in their last bytes.
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+    usize::try_from(hash >> 32).unwrap_or(0) % shards
+}
+
 impl<T> Registry<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { shards: (0..16).map(|_| Mutex::default()).collect() })
     }
 
     fn shard(&self, key: &Bytes) -> MutexGuard<'_, Open<T>> {
-        // FNV-1a; keys of one kind differ in their last bytes.
-        let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
-        let shard = usize::try_from(hash >> 32).unwrap_or(0) % self.shards.len();
         // Nothing below can panic half way through a change, so a poisoned map is a sound map.
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard_of(key, self.shards.len())].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Joins the open work for `key`, or begins it: then the second part is the caller's to drive.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::RedisError;
 use crate::journal::Identity;
+use crate::near::{Near, Plan};
 use crate::script;
 
 /// A session begins with a connection and ends with it; nothing ever reconnects under it.
@@ -26,8 +27,11 @@ use crate::script;
 pub(crate) struct Session {
     /// For commands. One client, not a pool: it pipelines by itself, and a pool would only cost order.
     pub(crate) client: Client,
-    /// For the READs of those who wait: their keys are tracked on this connection alone.
+    /// For the READs of those who wait, and of those who keep what they read near: their keys are tracked on this
+    /// connection alone.
     pub(crate) tracker: Client,
+    /// What this process keeps of what it read; none unless the settings want it.
+    pub(crate) near: Option<Near>,
     pub(crate) identity: Identity,
     /// Cancelled as soon as either connection is gone.
     pub(crate) lost: CancellationToken,
@@ -71,6 +75,7 @@ impl Session {
     pub(crate) async fn open(
         config: &Config,
         command_timeout: Duration,
+        near: Option<&Plan>,
     ) -> Result<(Arc<Self>, Connections), RedisError> {
         let commands = connect(config, command_timeout).await?;
         let tracking = connect(config, command_timeout).await?;
@@ -86,6 +91,7 @@ impl Session {
         let session = Arc::new(Self {
             client: commands.client.clone(),
             tracker: tracking.client.clone(),
+            near: near.map(Near::new),
             identity,
             lost: CancellationToken::new(),
             state: AtomicU8::new(NEW),

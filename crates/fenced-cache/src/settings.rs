@@ -23,6 +23,11 @@ pub struct Settings {
     pub(crate) gate_permits: usize,
     pub(crate) gate_queue: usize,
     pub(crate) gate_wait: Duration,
+    pub(crate) near_bytes: usize,
+    pub(crate) near_grace: Duration,
+    pub(crate) near_ping: Duration,
+    pub(crate) near_ttl: Duration,
+    pub(crate) near_strict: bool,
 }
 
 impl Settings {
@@ -43,6 +48,11 @@ impl Settings {
             gate_permits: 8,
             gate_queue: 1_024,
             gate_wait: Duration::from_secs(1),
+            near_bytes: 0,
+            near_grace: Duration::from_millis(500),
+            near_ping: Duration::from_millis(100),
+            near_ttl: Duration::from_secs(5),
+            near_strict: false,
         }
     }
 
@@ -101,6 +111,49 @@ impl Settings {
         self
     }
 
+    /// How many bytes of this process's memory the near cache may hold, names and its own records included; 0, which is
+    /// no near cache, unless told. Policies take part one by one ([`near`](crate::PolicyBuilder::near)).
+    ///
+    /// **A near hit is not covered by the guarantee of reads after writes, but by a bound**: it returns nothing older than
+    /// what was applied `near_grace` before the read began. Usually that is the time which Redis' push takes: the bound
+    /// is what holds when the network, Redis, or this process misbehaves. In the process that writes, the guarantee
+    /// stands: once a write has ended as [`Applied`](crate::WriteOutcome::Applied) there, no near hit of the same
+    /// [`Cache`](crate::Cache) is older. To read one's own writes in any process, see
+    /// [`ReadOptions::at_least`](crate::ReadOptions::at_least); to have the guarantee for all, `near_strict`.
+    pub fn near_bytes(mut self, bytes: usize) -> Self {
+        self.near_bytes = bytes;
+        self
+    }
+
+    /// The bound on the staleness of near hits; 500 ms unless told. Nothing near is answered when Redis has not proved
+    /// for so long that this process has heard of every change.
+    pub fn near_grace(mut self, grace: Duration) -> Self {
+        self.near_grace = grace;
+        self
+    }
+
+    /// How often Redis is asked for that proof; 100 ms unless told, and less than half of `near_grace`.
+    pub fn near_ping(mut self, interval: Duration) -> Self {
+        self.near_ping = interval;
+        self
+    }
+
+    /// After how long a near entry is read from Redis again, whatever has been proved; 5 s unless told. It bounds what
+    /// would follow from a push that got lost alone, which neither Redis nor TCP lets happen.
+    pub fn near_ttl(mut self, ttl: Duration) -> Self {
+        self.near_ttl = ttl;
+        self
+    }
+
+    /// Whether a write waits for `near_grace` before it ends as [`Applied`](crate::WriteOutcome::Applied); off unless
+    /// told. Then near hits are covered by the guarantee of reads after writes, at the price of that wait. It is for
+    /// every process that *writes*, with a near cache of its own or not, and `near_grace` must then be the same in all
+    /// processes.
+    pub fn near_strict(mut self, yes: bool) -> Self {
+        self.near_strict = yes;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<fred::types::config::Config, ConfigError> {
         // The URL may carry a password: it is not repeated. fred itself takes any scheme for plain Redis.
         let wrong = || ConfigError::new("redis_url", "(not shown)", "a URL such as redis://host:6379");
@@ -123,6 +176,12 @@ impl Settings {
         within("ping", self.ping, ms(10), s(10))?;
         within("breaker cooldown", self.breaker_cooldown, ms(10), s(60))?;
         within("gate wait", self.gate_wait, Duration::ZERO, s(60))?;
+        within("near_ping", self.near_ping, ms(10), s(10))?;
+        within("near_grace", self.near_grace, 2 * self.near_ping + ms(1), s(60))?;
+        within("near_ttl", self.near_ttl, ms(1), s(24 * 3_600))?;
+        if self.near_bytes != 0 && !(1 << 20..=1 << 40).contains(&self.near_bytes) {
+            return Err(ConfigError::new("near_bytes", self.near_bytes.to_string(), "0 (off), or 1 MiB to 1 TiB"));
+        }
         if self.breaker_failures == 0 {
             return Err(ConfigError::new("breaker failures", "0", "at least 1"));
         }
@@ -146,6 +205,10 @@ mod tests {
         let error = settings("redis://h").command_timeout(Duration::ZERO).check().unwrap_err();
         assert!(error.to_string().starts_with("command_timeout = 0ns"), "{error}");
         assert!(settings("redis://h").gate(0, 1, Duration::ZERO).check().is_err());
+        assert!(settings("redis://h").near_bytes(4_096).check().is_err(), "an entry would hardly fit");
+        assert!(settings("redis://h").near_bytes(1 << 20).check().is_ok());
+        let error = settings("redis://h").near_ping(Duration::from_millis(250)).check().unwrap_err();
+        assert!(error.to_string().starts_with("near_grace = 500ms: must be 501ms"), "{error}");
         assert!(settings("rediss://h").check().is_err(), "fred would connect in the clear");
         assert!(settings("redis://h").check().is_ok());
     }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::interfaces::{ClientLike, KeysInterface};
-use fred::types::client::Invalidation;
 use fred::types::config::Config;
 use futures_util::future::{join, join_all};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -19,6 +18,8 @@ use crate::breaker::Breaker;
 use crate::cache::Inner;
 use crate::error::{BoxError, RedisError};
 use crate::journal::{Record, RecordId};
+use crate::listen::listen;
+use crate::near::{Canary, Flushed, Plan};
 use crate::session::{Connections, Session};
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -31,6 +32,7 @@ const SILENT_PINGS: u32 = 3;
 pub(crate) async fn run(inner: Arc<Inner>, config: Config) {
     let shutdown = inner.shutdown.clone();
     let command_timeout = inner.settings.command_timeout;
+    let near = Plan::of(&inner.settings, &inner.metrics.near);
     let weak = Arc::downgrade(&inner);
     drop(inner);
     let mut retry = RETRY_FIRST;
@@ -38,13 +40,13 @@ pub(crate) async fn run(inner: Arc<Inner>, config: Config) {
     loop {
         let opened = tokio::select! {
             () = shutdown.cancelled() => return,
-            opened = Session::open(&config, command_timeout) => opened,
+            opened = Session::open(&config, command_timeout, near.as_ref()) => opened,
         };
         match opened {
             Ok((session, connections)) => {
                 info!(run_id = session.identity.run_id, "connected to redis");
                 (retry, reported) = (RETRY_FIRST, false);
-                if keep(&weak, &session, connections, &shutdown).await.is_none() {
+                if keep(&weak, &session, connections, near.as_ref(), &shutdown).await.is_none() {
                     return;
                 }
                 warn!("connection to redis lost; reads go to the database");
@@ -69,6 +71,7 @@ async fn keep(
     weak: &Weak<Inner>,
     session: &Arc<Session>,
     mut connections: Connections,
+    near: Option<&Plan>,
     shutdown: &CancellationToken,
 ) -> Option<()> {
     let (breaker, ping_every, cooldown) = {
@@ -80,7 +83,8 @@ async fn keep(
     };
     let pushes = std::mem::replace(&mut connections.pushes, broadcast::channel(1).1);
     // Each ends with the session, by its token or by the sockets being closed.
-    let listener = tokio::spawn(listen(Weak::clone(weak), pushes));
+    let canary = near.map(|plan| Canary::new(plan, session.tracker.clone()));
+    let listener = tokio::spawn(listen(Weak::clone(weak), Arc::clone(session), pushes, canary));
     let trust = tokio::spawn(establish_trust(Weak::clone(weak), Arc::clone(session)));
     let watch = tokio::spawn(watch(breaker, ping_every, cooldown, Arc::clone(session)));
 
@@ -94,6 +98,10 @@ async fn keep(
     for task in [listener, trust, watch] {
         task.abort();
     }
+    // Nobody believes it any more; this gives its memory back, whoever still holds the session.
+    if let Some(near) = &session.near {
+        near.flush(Flushed::Connection);
+    }
     let inner = weak.upgrade()?;
     inner.session.store(None);
     inner.metrics.connected.set(0.0);
@@ -104,24 +112,6 @@ async fn keep(
     // Their pushes will not come any more.
     inner.waiters.wake_all();
     ended
-}
-
-/// Client tracking's pushes wake the readers that wait for somebody else's load.
-async fn listen(weak: Weak<Inner>, mut pushes: broadcast::Receiver<Invalidation>) {
-    loop {
-        let pushed = pushes.recv().await;
-        let Some(inner) = weak.upgrade() else { return };
-        match pushed {
-            Ok(invalidation) => {
-                for key in &invalidation.keys {
-                    inner.waiters.wake(key.as_bytes());
-                }
-            }
-            // Some were dropped, nobody knows which.
-            Err(RecvError::Lagged(_)) => inner.waiters.wake_all(),
-            Err(RecvError::Closed) => return,
-        }
-    }
 }
 
 /// Asks both connections again and again whether they answer, and probes for the breaker.

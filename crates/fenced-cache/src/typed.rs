@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::entry::Seen;
 use crate::error::{BoxError, ReadError};
 use crate::key::Key;
+use crate::options::ReadOptions;
 use crate::outcome::{Loaded, Read, TypedRead};
 use crate::policy::Policy;
 use crate::read::{SlowRead, loader};
@@ -36,6 +37,26 @@ impl Cache {
         Fut: Future<Output = Result<Option<(T, Option<u64>)>, E>> + Send + 'static,
         E: Into<BoxError>,
     {
+        self.get_or_load_json_with(key, policy, ReadOptions::new(), load).await
+    }
+
+    /// [`get_or_load_json`](Self::get_or_load_json) for a reader who wants more than its policy says; see [`ReadOptions`].
+    ///
+    /// # Errors
+    /// As `get_or_load_json`.
+    pub async fn get_or_load_json_with<T, F, Fut, E>(
+        &self,
+        key: &Key,
+        policy: &Policy,
+        options: ReadOptions,
+        load: F,
+    ) -> Result<TypedRead<T>, ReadError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Option<(T, Option<u64>)>, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
         let load = Arc::new(load);
         let encoded = {
             let load = Arc::clone(&load);
@@ -50,14 +71,14 @@ impl Cache {
         };
         let encoded = loader(encoded);
         let again = Arc::clone(&encoded);
-        let (read, token) = self.get(key, policy, move || encoded()).await?;
+        let (read, token) = self.get(key, policy, options, move || encoded()).await?;
         match decode(&read) {
             Ok(value) => Ok(typed(read, value)),
             Err(error) => {
                 policy.0.metrics.undecodable.increment(1);
                 tracing::debug!(%error, policy = policy.name(), "a stored value does not decode: loading it again");
                 let seen = token.map_or(Seen::Absent, Seen::Invalid);
-                let mut slow = SlowRead::new(&self.inner, key, policy, again, Instant::now());
+                let mut slow = SlowRead::new(&self.inner, key, policy, options, again, Instant::now());
                 let (read, _) = Box::pin(slow.run(Some(seen))).await?;
                 if let Ok(value) = decode(&read) {
                     return Ok(typed(read, value));

@@ -46,6 +46,7 @@ impl Cache {
         let task = async move {
             let commit = transaction.await.map_err(WriteError::Failed)?;
             let written = inner.finish(commit).await?;
+            inner.outlast_near(written.outcome).await;
             inner.metrics.write(written.outcome);
             Ok(written)
         };
@@ -58,6 +59,7 @@ impl Cache {
         let inner = Arc::clone(&self.inner);
         let task = async move {
             let outcome = inner.apply(effects).await;
+            inner.outlast_near(outcome).await;
             inner.metrics.write(outcome);
             outcome
         };
@@ -79,8 +81,10 @@ impl Invalidate for Cache {
     fn invalidate_names(&self, names: Vec<Bytes>) -> BoxFuture<'_, Result<(), Unconfirmed>> {
         async move {
             let deadline = Instant::now() + self.inner.settings.apply_deadline;
+            self.inner.forget_near(names.iter());
             let deletions = names.iter().map(|name| self.inner.confirm_delete(name, deadline));
             let failed = join_all(deletions).await.into_iter().filter(|confirmed| !confirmed).count();
+            self.inner.forget_near(names.iter());
             if failed == 0 { Ok(()) } else { Err(Unconfirmed(failed)) }
         }
         .boxed()
@@ -134,11 +138,21 @@ impl Inner {
         }
         let deadline = Instant::now() + self.settings.apply_deadline;
         let count = effects.len();
+        self.forget_near(effects.keys().chain(effects.tags()));
         let tags = join_all(effects.tags.iter().map(|tag| self.confirm_delete(tag, deadline)));
         let entries = join_all(effects.entries.iter().map(|effect| self.confirm(effect, deadline)));
         let (tags, entries) = join(tags, entries).await;
         let confirmed = tags.into_iter().chain(entries).filter(|confirmed| *confirmed).count();
+        // Again, for what was read before the invalidation ran: Redis' push of it may not have been taken yet.
+        self.forget_near(effects.keys().chain(effects.tags()));
         if confirmed == count { WriteOutcome::Applied } else { WriteOutcome::Pending }
+    }
+
+    /// Where writes are strict: until nobody anywhere believes what was near before this write was applied.
+    async fn outlast_near(&self, outcome: WriteOutcome) {
+        if self.settings.near_strict && outcome == WriteOutcome::Applied {
+            sleep(self.settings.near_grace).await;
+        }
     }
 
     async fn confirm(&self, effect: &Effect, deadline: Instant) -> bool {

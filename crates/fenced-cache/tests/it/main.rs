@@ -5,6 +5,8 @@
 
 mod freshness;
 mod model;
+mod near;
+mod near_faults;
 mod network;
 mod outage;
 mod reading;

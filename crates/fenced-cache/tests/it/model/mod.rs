@@ -20,7 +20,7 @@
 //! | [`tagged`] | who may share a flight, with tags and without; values too large to store | 3, 5 |
 //! | [`bypass`] | who may share a query past the cache | 3 |
 //! | [`failover`] | a promoted replica that lags, two primaries, the replay, trust of each connection, fresh processes | 7 |
-//! | [`near`] | marks, pushes, the canary, a flushed or lost server | 6 |
+//! | [`near`] | marks, pushes, the canary, a flushed, lost or silent server; own writes, strict writers; tags' epochs | 6 |
 //! | [`wakeup`] | waiting for somebody else's load, with pushes and without | 3, 6 |
 //! | [`relay`] | numbers, heartbeats and gaps of the `event` strategy | 4 |
 //!
@@ -84,6 +84,16 @@
 //!   the fill of the old load is stored. Nothing but "sent once" guards against it (`entry::rows::acquire_repeated`).
 //! - **PUT and SOFTEN do not mix** on one entry as the scripts are specified, unless PUT also kills what is soft
 //!   (`entry::rows::puts_of_the_same_entries_as_soft_invalidation`, `entry::rows::puts_that_kill_soft_values_…`).
+//! - **Everything near is flushed once the canary is set again**, and not only when it is found missing: until it is there,
+//!   another FLUSHALL goes unnoticed, and what was read in between is not tracked any more
+//!   (`near::rows::flushed_before_the_canary_is_set`).
+//! - **The canary's renewal must cause a push**: a server that has stopped to push to this connection would be proved by the
+//!   very absence of pushes (`near::rows::silence_believed`).
+//! - **A write of this process removes the near entry and the marks twice**, at COMMIT and when its invalidation is
+//!   confirmed: then no near hit of the process is older than its acknowledged writes
+//!   (`near::rows::{own_write_forgotten_once, own_write_leaves_marks}`).
+//! - **Tags' epochs are near entries of their own**, with marks of their own, compared at each hit
+//!   (`near::tags::{tag_unchecked, tag_unmarked, tag_judged_once}`).
 //! - **A waiter whose READ shows no lease does not sleep**: nothing would push any more
 //!   (`wakeup::sleep_for_a_lease_that_was_gone_at_read`).
 //!

@@ -110,6 +110,22 @@ pub(super) enum Wrong {
     ProvedAtReply,
     /// What the process itself fills is kept.
     ScriptReplyKept,
+    /// What is near is flushed when the canary is found missing, and not once it is set again.
+    FlushedBeforeCanaryIsSet,
+    /// The canary's renewal need not cause a push.
+    SilenceBelieved,
+    /// A write of this process removes the near entry at COMMIT alone.
+    OwnWriteForgottenOnce,
+    /// A write of this process removes the near entry and leaves the marks.
+    OwnWriteLeavesMarks,
+    /// A strict writer answers as soon as its invalidation has run.
+    StrictDoesNotWait,
+    /// The epochs of its tags do not matter to a near hit.
+    NearTagUnchecked,
+    /// The reply with a tag's epoch is kept though an invalidation has overtaken it.
+    NearTagUnmarked,
+    /// A near entry is kept whatever epoch it was read with, and the one that is near is not looked at again.
+    NearTagJudgedOnce,
     /// A waiter registers for the push after its READ.
     ReadBeforeRegistering,
     /// A waiter's READ goes over a connection without tracking.

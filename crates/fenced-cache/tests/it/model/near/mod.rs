@@ -5,19 +5,27 @@
 //! the canary's reply looks back, by the number of pushes that were received before it and not yet taken.
 //!
 //! Time is left out. That a hit is served only while `now - proved <= near_grace` means that what it returns is as
-//! new as what was applied at `proved`, and so at most `near_grace` old: that is what the property says. The tags of
-//! an entry push like the entry itself. What is in Redis is never older than what is applied ([`entry`](super::entry)).
+//! new as what was applied at `proved`, and so at most `near_grace` old: that is what the property says. A strict writer
+//! waits for `near_grace`, after which no proof from before its invalidation is believed: that is all its wait does.
+//! What is in Redis is never older than what is applied ([`entry`](super::entry)).
+//!
+//! Entries without tags. Those with tags have a model of their own ([`tags`]), which leaves out what is asked here.
 
 mod rows;
 mod state;
+mod tags;
 
 use stateright::{Model, Property};
 
-use self::state::{Canary, Request, State};
+use self::state::{Canary, Request, State, Writer};
 use super::wrong::Wrong;
 
 /// G6.
 pub(super) const NEAR: &str = "no near hit is older than what was applied when the canary's GET was sent";
+/// For writes of this process; no proof is needed.
+pub(super) const OWN: &str = "no near hit is older than this process's own acknowledged writes";
+/// G1, with strict writers.
+pub(super) const STRICT: &str = "no near hit that is believed is older than what strict writers have acknowledged";
 
 /// How many invalidations there are.
 const WRITES: u8 = 2;
@@ -25,9 +33,21 @@ const WRITES: u8 = 2;
 const PUSHES: usize = 3;
 const READS: usize = 2;
 
-/// What is wrong.
+/// Which steps are possible besides READs, invalidations, fills and the canary's. All at once would be too many states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// An emptied server, a lost connection, a lagged channel, expiry. A writer hears of its invalidation as it runs.
+    Losses,
+    /// A server that stops to push.
+    Silence,
+    /// What lies between a COMMIT, its invalidation, and the writer's hearing of it.
+    Writers,
+}
+
+/// What is wrong, where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NearModel {
+    pub(super) scope: Scope,
     pub(super) wrong: Wrong,
 }
 
@@ -53,17 +73,21 @@ pub(super) enum Act {
     Lag,
     CanarySend,
     CanaryRuns,
-    /// The canary's reply is taken.
+    /// The canary's reply is taken. If it was not as set, the next thing to be sent is a SET.
     CanaryReply,
     /// COMMIT, and in this process the near entry is removed.
     Commit(Who),
     /// DELETE runs: applied.
     Delete,
+    /// The writer hears of it; one of this process removes the near entry again. A strict one has waited.
+    Acknowledge,
     /// Somebody's FILL runs where nothing is stored.
     Fill(Who),
     Expire,
     /// FLUSHALL, or an empty server behind the same address: its null push gets lost in the client.
     FlushAll,
+    /// From now on the server pushes nothing to this connection.
+    Deafen,
     /// The connection is lost, and another one made.
     Reconnect,
 }
@@ -86,29 +110,40 @@ impl Model for NearModel {
         }
         acts.push(match state.canary {
             Canary::None => Act::CanarySend,
-            Canary::Sent { .. } => Act::CanaryRuns,
-            Canary::Answered { .. } => Act::CanaryReply,
+            Canary::Sent { .. } | Canary::Placing => Act::CanaryRuns,
+            Canary::Answered { .. } | Canary::Placed => Act::CanaryReply,
         });
+        let losses = self.scope == Scope::Losses;
         if state.waiting() > 0 {
-            acts.extend([Act::Push, Act::Lag]);
+            acts.push(Act::Push);
+            if losses {
+                acts.push(Act::Lag);
+            }
         }
         match state.writer {
             None if state.committed < 1 + WRITES => acts.extend([Act::Commit(Who::Here), Act::Commit(Who::Elsewhere)]),
             None => {}
-            Some(_) => acts.push(Act::Delete),
+            Some(Writer { ran: false, .. }) => acts.push(Act::Delete),
+            Some(Writer { ran: true, .. }) => acts.push(Act::Acknowledge),
         }
         match state.stored {
             0 => acts.extend([Act::Fill(Who::Here), Act::Fill(Who::Elsewhere)]),
-            _ => acts.push(Act::Expire),
+            _ if losses => acts.push(Act::Expire),
+            _ => {}
         }
-        acts.extend([Act::FlushAll, Act::Reconnect]);
+        match self.scope {
+            Scope::Losses => acts.extend([Act::FlushAll, Act::Reconnect]),
+            Scope::Silence if state.deaf => acts.push(Act::Reconnect),
+            Scope::Silence => acts.push(Act::Deafen),
+            Scope::Writers => {}
+        }
     }
 
     fn next_state(&self, before: &State, act: Act) -> Option<State> {
         let mut state = *before;
         state.step(self, act);
         if self.wrong == Wrong::Nothing {
-            state.tidy();
+            state.tidy(self.scope);
         }
         Some(state)
     }
@@ -118,29 +153,55 @@ impl Model for NearModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut properties = vec![Property::<Self>::always(NEAR, |_, state| {
-            state.near == 0 || state.proved == 0 || state.near >= state.proved
-        })];
-        if self.wrong == Wrong::Nothing {
-            properties.extend([
-                Property::<Self>::sometimes("the newest version is near and proved", |_, state| {
-                    state.near == 1 + WRITES && state.proved == 1 + WRITES
-                }),
-                Property::<Self>::sometimes("an old version is near, and its push has not been taken", |_, state| {
-                    state.near == 1 && state.applied == 2 && state.waiting() > 0 && state.proved == 1
-                }),
-                Property::<Self>::sometimes("a push has overtaken a reply", |_, state| {
-                    state.reads.iter().any(|read| matches!(read, Request::Answered { marked: false, .. }))
-                }),
-                Property::<Self>::sometimes(
-                    "a canary's reply will have to drain",
-                    |_, state| matches!(state.canary, Canary::Answered { before, alive: true, .. } if before > 0),
-                ),
-                Property::<Self>::sometimes("a canary's reply will tell of a FLUSHALL", |_, state| {
-                    state.near != 0 && matches!(state.canary, Canary::Answered { alive: false, .. })
-                }),
-            ]);
+        let mut properties = vec![
+            Property::<Self>::always(NEAR, |_, state| {
+                state.near == 0 || state.proved == 0 || state.near >= state.proved
+            }),
+            Property::<Self>::always(OWN, |_, state| state.near == 0 || state.near >= state.own),
+            Property::<Self>::always(STRICT, |model: &Self, state| {
+                let waited = model.wrong != Wrong::StrictDoesNotWait;
+                let believed = state.proved != 0 && (state.proved >= state.acknowledged() || !waited);
+                state.near == 0 || !believed || state.near >= state.acknowledged()
+            }),
+        ];
+        if self.wrong != Wrong::Nothing {
+            return properties;
         }
+        properties.extend([
+            Property::<Self>::sometimes("the newest version is near and proved", |_, state| {
+                state.near == 1 + WRITES && state.proved == 1 + WRITES
+            }),
+            Property::<Self>::sometimes("an old version is near, and its push has not been taken", |_, state| {
+                state.near == 1 && state.applied == 2 && state.waiting() > 0 && state.proved == 1
+            }),
+            Property::<Self>::sometimes("a push has overtaken a reply", |_, state| {
+                state.reads.iter().any(|read| matches!(read, Request::Answered { marked: false, .. }))
+            }),
+            Property::<Self>::sometimes(
+                "a canary's reply will have to drain",
+                |_, state| matches!(state.canary, Canary::Answered { before, alive: true, .. } if before > 0),
+            ),
+        ]);
+        properties.extend(match self.scope {
+            Scope::Losses => {
+                vec![Property::<Self>::sometimes("a canary's reply will tell of a FLUSHALL", |_, state| {
+                    state.near != 0 && matches!(state.canary, Canary::Answered { alive: false, .. })
+                })]
+            }
+            Scope::Silence => vec![Property::<Self>::sometimes(
+                "a canary's reply will tell of a server that does not push",
+                |_, state| state.near != 0 && matches!(state.canary, Canary::Answered { alive: true, sung: false, .. }),
+            )],
+            Scope::Writers => vec![
+                Property::<Self>::sometimes(
+                    "what a write has invalidated is near and the writer has not heard",
+                    |_, state| state.near == 1 && state.writer.is_some_and(|writer| writer.ran),
+                ),
+                Property::<Self>::sometimes("what another process has overwritten is near and believed", |_, state| {
+                    state.near == 1 && state.proved == 1 && state.acknowledged() == 2
+                }),
+            ],
+        });
         properties
     }
 }

@@ -1,20 +1,26 @@
 //! What Redis and the process know, and how a step changes it.
 
 use super::super::wrong::Wrong;
-use super::{Act, NearModel, PUSHES, READS, Who};
+use super::{Act, NearModel, PUSHES, READS, Scope, Who};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct State {
     /// PostgreSQL's newest commit, and the newest whose invalidation has run.
     pub(super) committed: u8,
     pub(super) applied: u8,
-    /// Who has committed and not yet invalidated.
-    pub(super) writer: Option<Who>,
+    /// Who has committed and not yet been told that the invalidation has run.
+    pub(super) writer: Option<Writer>,
+    /// The newest commit of this process that was acknowledged.
+    pub(super) own: u8,
     /// Redis: the commit that the entry shows, zero for none; whether it pushes to this connection; the canary.
     pub(super) stored: u8,
     tracked: bool,
     canary_set: bool,
-    /// The process: its near entry, zero for none, and what was applied at `proved`, zero for "not proved".
+    /// It pushes nothing to this connection.
+    pub(super) deaf: bool,
+    /// The process: whether it believes that the canary is set;
+    /// its near entry, zero for none, and what was applied at `proved`, zero for "not proved".
+    placed: bool,
     pub(super) near: u8,
     pub(super) proved: u8,
     pub(super) reads: [Request; READS],
@@ -22,6 +28,13 @@ pub(in super::super) struct State {
     pub(super) canary: Canary,
     /// Of wrong variants: the one mark of all reads.
     shared_mark: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Writer {
+    who: Who,
+    /// DELETE has run.
+    pub(super) ran: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,12 +58,17 @@ pub(super) enum Canary {
     Sent {
         floor: u8,
     },
-    /// The value was as set, or not; so many pushes were received before the reply and are not taken yet.
+    /// The value was as set, or not; its renewal caused a push, or not; so many pushes were received before the reply and
+    /// are not taken yet.
     Answered {
         floor: u8,
         alive: bool,
+        sung: bool,
         before: u8,
     },
+    /// SET is in flight.
+    Placing,
+    Placed,
 }
 
 impl State {
@@ -59,9 +77,12 @@ impl State {
             committed: 1,
             applied: 1,
             writer: None,
+            own: 1,
             stored: 0,
             tracked: false,
             canary_set: true,
+            deaf: false,
+            placed: true,
             near: 0,
             proved: 0,
             reads: [Request::None; READS],
@@ -69,6 +90,11 @@ impl State {
             canary: Canary::None,
             shared_mark: false,
         }
+    }
+
+    /// The newest commit that was acknowledged: all of them but one that is under way.
+    pub(super) fn acknowledged(&self) -> u8 {
+        self.committed - u8::from(self.writer.is_some())
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -84,7 +110,7 @@ impl State {
             Act::ReadRuns(r) => {
                 if let Request::Sent { marked } = self.reads[r] {
                     self.reads[r] = Request::Answered { value: self.stored, marked };
-                    self.tracked = true;
+                    self.tracked = !self.deaf;
                 }
             }
             Act::ReadReply(r) => {
@@ -101,25 +127,44 @@ impl State {
             }
             Act::Push => self.take_push(model),
             Act::Lag => self.pushes[0] = Some(Push::Lagged),
-            Act::CanarySend => self.canary = Canary::Sent { floor: self.applied },
+            Act::CanarySend if self.placed => self.canary = Canary::Sent { floor: self.applied },
+            Act::CanarySend => self.canary = Canary::Placing,
             Act::CanaryRuns => {
-                if let Canary::Sent { floor } = self.canary {
-                    let before = [0, 1, 2, 3][self.waiting()];
-                    self.canary = Canary::Answered { floor, alive: self.canary_set, before };
-                }
+                let before = [0, 1, 2, 3][self.waiting()];
+                self.canary = match self.canary {
+                    Canary::Sent { floor } => {
+                        Canary::Answered { floor, alive: self.canary_set, sung: !self.deaf, before }
+                    }
+                    _ => Canary::Placed,
+                };
+                self.canary_set |= self.canary == Canary::Placed;
             }
             Act::CanaryReply => self.canary_reply(model),
             Act::Commit(who) => {
                 self.committed += 1;
-                self.writer = Some(who);
+                self.writer = Some(Writer { who, ran: false });
                 if who == Who::Here {
-                    self.near = 0;
+                    self.forget_own(model);
                 }
             }
             Act::Delete => {
-                let Some(who) = self.writer.take() else { return };
+                let Some(writer) = &mut self.writer else { return };
+                writer.ran = true;
+                let who = writer.who;
                 self.change(model, 0, who);
                 self.applied = self.committed;
+                if model.scope != Scope::Writers {
+                    self.writer = None;
+                }
+            }
+            Act::Acknowledge => {
+                let Some(Writer { who, .. }) = self.writer.take() else { return };
+                if who == Who::Here {
+                    self.own = self.committed;
+                    if model.wrong != Wrong::OwnWriteForgottenOnce {
+                        self.forget_own(model);
+                    }
+                }
             }
             Act::Fill(who) => {
                 self.change(model, self.committed, who);
@@ -131,8 +176,11 @@ impl State {
             Act::FlushAll => {
                 (self.stored, self.tracked, self.canary_set) = (0, false, false);
             }
+            Act::Deafen => {
+                (self.deaf, self.tracked) = (true, false);
+            }
             Act::Reconnect => {
-                self.tracked = false;
+                (self.tracked, self.deaf) = (false, false);
                 self.reads = [Request::None; READS];
                 self.pushes = [None; PUSHES];
                 self.canary = Canary::None;
@@ -180,36 +228,56 @@ impl State {
         }
     }
 
+    fn forget_own(&mut self, model: &NearModel) {
+        if model.wrong == Wrong::OwnWriteLeavesMarks {
+            self.near = 0;
+        } else {
+            self.forget();
+        }
+    }
+
     fn flush(&mut self) {
         self.forget();
         self.proved = 0;
     }
 
     fn canary_reply(&mut self, model: &NearModel) {
-        let Canary::Answered { floor, alive, before } = self.canary else { return };
+        let Canary::Answered { floor, alive, sung, before } = self.canary else {
+            self.canary = Canary::None;
+            self.placed = true;
+            if model.wrong != Wrong::FlushedBeforeCanaryIsSet {
+                self.flush();
+            }
+            return;
+        };
         if model.wrong != Wrong::NoDrain {
             for _ in 0..before {
                 self.take_push(model);
             }
         }
         self.canary = Canary::None;
-        if alive || model.wrong == Wrong::NoCanary {
+        if (alive || model.wrong == Wrong::NoCanary) && (sung || model.wrong == Wrong::SilenceBelieved) {
             self.proved = if model.wrong == Wrong::ProvedAtReply { self.applied } else { floor };
         } else {
             self.flush();
-            self.canary_set = true;
+            self.placed = false;
         }
     }
 
     /// Makes one state of those that only a wrong variant tells apart.
-    pub(super) fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self, scope: Scope) {
         for read in &mut self.reads {
             if let Request::Answered { value, marked: false } = read {
                 *value = 0;
             }
         }
+        if let Canary::Answered { alive: false, floor, .. } = &mut self.canary {
+            *floor = 0;
+        }
         self.reads.sort_unstable();
-        self.writer = self.writer.map(|_| Who::Elsewhere);
+        if scope != Scope::Writers {
+            self.writer = self.writer.map(|writer| Writer { who: Who::Elsewhere, ..writer });
+        }
         for push in self.pushes.iter_mut().flatten() {
             *push = Push::Entry;
         }
