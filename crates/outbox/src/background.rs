@@ -7,15 +7,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::events::{self, EventRelay, EventSettings, Publish};
 use crate::marker;
 use crate::outbox::Outbox;
 use crate::relay::Relay;
 use crate::settings::RelaySettings;
 
-/// The relay and the marking of one process. Dropping it stops nothing: that is what the token is for.
+/// What one process runs: the relay and the marking, or the event relay. Dropping it stops nothing: that is what the token is for.
 #[derive(Debug)]
 pub struct Background {
-    tasks: [JoinHandle<()>; 2],
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Outbox {
@@ -39,7 +40,31 @@ impl Outbox {
         settings.check()?;
         let marker = marker::mark(self.clone(), settings.mark_every, shutdown.clone());
         let relay = Relay::new(self.clone(), settings, invalidate).run(shutdown);
-        Ok(Background { tasks: [tokio::spawn(marker), tokio::spawn(relay)] })
+        Ok(Background { tasks: vec![tokio::spawn(marker), tokio::spawn(relay)] })
+    }
+
+    /// Starts numbering and publishing [events](crate::events) until `shutdown` is cancelled. Outlives any failure of
+    /// PostgreSQL and of the channel.
+    ///
+    /// Every replica of a service calls this: one of them leads at a time, and keeps one connection of its pool meanwhile. Cancel the token once no more writes end, await
+    /// [`Background::stopped`], and close the pool after that: a leader then hands over at once.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names a setting out of its range; then nothing was started.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn start_events(
+        &self,
+        settings: EventSettings,
+        publish: Arc<dyn Publish>,
+        shutdown: CancellationToken,
+    ) -> Result<Background, ConfigError> {
+        settings.check()?;
+        let metrics = Arc::new(events::Metrics::new());
+        let prune = events::prune(self.clone(), settings.clone(), Arc::clone(&metrics), shutdown.clone());
+        let relay = EventRelay::new(self.clone(), settings, publish, metrics).run(shutdown);
+        Ok(Background { tasks: vec![tokio::spawn(relay), tokio::spawn(prune)] })
     }
 }
 

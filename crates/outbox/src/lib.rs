@@ -17,7 +17,7 @@
 //!   a connection: a PostgreSQL that is stopped or cut off hangs nobody, and costs the pool no place. Your own statements
 //!   on [`Transaction::connection`] need a limit of yours.
 //!
-//! Not guaranteed: any order among rows; rows for changes that are made past the outbox; commits that PostgreSQL itself
+//! Not guaranteed: any order among rows (among events there is one); rows for changes that are made past the outbox; commits that PostgreSQL itself
 //! loses (`synchronous_commit = off`, a failover to a standby that lags).
 //!
 //! # How
@@ -30,6 +30,9 @@
 //!
 //! Three tables in the service's schema: `outbox` (`id`, `keys`, `tags`, `created_at`, `applied_at`), `cache_identity`
 //! (to which Redis the last replay went) and `outbox_version`; [`Outbox::migrate`] makes them. PostgreSQL 13 or newer.
+//!
+//! Beside invalidations an outbox can hold [`events`]: payloads that are numbered without gaps and published to whoever
+//! listens. They have tables of their own ([`Outbox::migrate_events`]) and a relay of their own ([`Outbox::start_events`]).
 //!
 //! # Use
 //!
@@ -77,6 +80,7 @@
 mod background;
 mod condition;
 mod doubt;
+pub mod events;
 mod journal;
 mod marker;
 pub mod metrics;

@@ -28,11 +28,32 @@ pub const RELAY_DURATION: &str = "outbox_relay_duration_seconds";
 /// Applied rows deleted.
 pub const PRUNED: &str = "outbox_pruned_total";
 
-/// Buckets for the duration histogram, in seconds: 1 ms to 10 s.
+/// Events without a number, counted up to 100,000. Every process that leads or has led reports the whole schema's.
+pub const EVENTS_PENDING: &str = "outbox_events_pending";
+/// Age of the oldest such event, in seconds; 0 if there is none. Over a second: no relay numbers.
+pub const EVENTS_PENDING_AGE: &str = "outbox_events_pending_age_seconds";
+/// Numbers given out that the slowest reader has not applied yet.
+pub const EVENTS_READER_LAG: &str = "outbox_events_reader_lag";
+/// 1 while this process numbers and publishes events, else 0. The sum over all processes is 1; 2 for a moment at most.
+pub const EVENTS_LEADING: &str = "outbox_events_leading";
+/// The last number that this process gave out, or found given out.
+pub const EVENTS_LAST: &str = "outbox_events_last_number";
+/// Events numbered.
+pub const EVENTS_NUMBERED: &str = "outbox_events_numbered_total";
+/// Events that the channel has taken. What it has not, readers find in the table.
+pub const EVENTS_PUBLISHED: &str = "outbox_events_published_total";
+/// From an event's insert to its number, in seconds, by the database's clock; the writer's COMMIT lies in between.
+pub const EVENT_DELAY: &str = "outbox_event_delay_seconds";
+/// Tries of the event relay that failed, by `reason`: `database`, or `publish` (the channel).
+pub const EVENT_RELAY_ERRORS: &str = "outbox_event_relay_errors_total";
+/// Events deleted after every reader had applied them.
+pub const EVENTS_PRUNED: &str = "outbox_events_pruned_total";
+
+/// Buckets for the duration histograms, in seconds: 1 ms to 10 s.
 pub const BUCKETS: &[f64] = &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The histograms, for a recorder that wants their buckets set: each takes [`BUCKETS`].
-pub const HISTOGRAMS: &[&str] = &[RELAY_DURATION];
+pub const HISTOGRAMS: &[&str] = &[RELAY_DURATION, EVENT_DELAY];
 
 #[derive(Debug)]
 pub(crate) struct Metrics {

@@ -10,14 +10,20 @@ use tracing::info;
 use crate::outbox::Outbox;
 use crate::schema::Schema;
 
-/// One entry per version, in order; an entry that was released is never changed. Every statement may run twice.
-const VERSIONS: &[&str] = &[include_str!("migrations/0001_outbox.sql")];
+/// Tables that come together, with a table of the versions that are installed.
+pub(crate) struct Part {
+    /// For the log, and the lock.
+    pub(crate) name: &'static str,
+    /// One entry per version, in order; an entry that was released is never changed. Every statement may run twice.
+    pub(crate) versions: &'static [&'static str],
+    pub(crate) table: &'static str,
+}
+
+const INVALIDATIONS: Part =
+    Part { name: "outbox", versions: &[include_str!("migrations/0001_outbox.sql")], table: "outbox_version" };
 
 /// Between two tries to become the one process that migrates.
 const LOCK_POLL: Duration = Duration::from_millis(50);
-
-const VERSION_TABLE: &str = "create table if not exists {schema}.outbox_version (\
-     version int primary key, installed_at timestamptz not null default clock_timestamp());";
 
 impl Outbox {
     /// The statements that create or bring up to date everything this crate needs in `schema`, for a migrator of
@@ -26,14 +32,7 @@ impl Outbox {
     /// # Errors
     /// [`ConfigError`] if `schema` is not a plain lower-case identifier.
     pub fn ddl(schema: &str) -> Result<String, ConfigError> {
-        let schema = Schema::new(schema)?;
-        let mut text = schema.fill(VERSION_TABLE);
-        for (version, statements) in numbered() {
-            text.push_str("\n\n");
-            text.push_str(&schema.fill(statements));
-            text.push_str(&schema.fill(&install(version)));
-        }
-        Ok(text)
+        Ok(INVALIDATIONS.ddl(&Schema::new(schema)?))
     }
 
     /// Installs what is missing, in one transaction: the schema, and every version of the tables that is not there
@@ -46,9 +45,33 @@ impl Outbox {
     /// # Errors
     /// Whatever the database says; then nothing has changed.
     pub async fn migrate(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let schema = self.schema();
+        INVALIDATIONS.migrate(connection, self.schema()).await
+    }
+
+    /// Whether every version that this build knows is there: for a readiness check.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn installed(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        INVALIDATIONS.is_installed(connection, self.schema()).await
+    }
+}
+
+impl Part {
+    pub(crate) fn ddl(&self, schema: &Schema) -> String {
+        let mut text = schema.fill(&self.version_table());
+        for (version, statements) in self.numbered() {
+            text.push_str("\n\n");
+            text.push_str(&schema.fill(statements));
+            text.push_str(&schema.fill(&self.install(version)));
+        }
+        text
+    }
+
+    pub(crate) async fn migrate(&self, connection: &mut PgConnection, schema: &Schema) -> Result<(), sqlx::Error> {
         let mut transaction = loop {
             let mut transaction = connection.begin().await?;
+            // One lock for all parts: each of them may make the schema.
             let locked = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)").bind(schema.lock_key("migration"));
             if locked.fetch_one(&mut *transaction).await? {
                 break transaction;
@@ -65,45 +88,53 @@ impl Outbox {
         if !exists {
             run(&mut transaction, schema.fill("create schema {schema}")).await?;
         }
-        let there = installed(&mut transaction, schema).await?;
+        let there = self.installed(&mut transaction, schema).await?;
         if there.is_none() {
-            run(&mut transaction, schema.fill(VERSION_TABLE)).await?;
+            run(&mut transaction, schema.fill(&self.version_table())).await?;
         }
-        for (version, statements) in numbered().filter(|(version, _)| Some(*version) > there) {
-            run(&mut transaction, schema.fill(statements) + &schema.fill(&install(version))).await?;
-            info!(schema = schema.name(), version, "outbox installed");
+        for (version, statements) in self.numbered().filter(|(version, _)| Some(*version) > there) {
+            run(&mut transaction, schema.fill(statements) + &schema.fill(&self.install(version))).await?;
+            info!(schema = schema.name(), part = self.name, version, "outbox installed");
         }
         transaction.commit().await
     }
 
-    /// Whether every version that this build knows is there: for a readiness check.
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub async fn installed(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        Ok(installed(connection, self.schema()).await? >= numbered().last().map(|(version, _)| version))
+    pub(crate) async fn is_installed(
+        &self,
+        connection: &mut PgConnection,
+        schema: &Schema,
+    ) -> Result<bool, sqlx::Error> {
+        Ok(self.installed(connection, schema).await? >= self.numbered().last().map(|(version, _)| version))
     }
-}
 
-/// The newest version; `None` if there is none.
-async fn installed(connection: &mut PgConnection, schema: &Schema) -> Result<Option<i32>, sqlx::Error> {
-    let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(schema.fill("{schema}.outbox_version"))
-        .fetch_one(&mut *connection)
-        .await?;
-    if !exists {
-        return Ok(None);
+    /// The newest version; `None` if there is none.
+    async fn installed(&self, connection: &mut PgConnection, schema: &Schema) -> Result<Option<i32>, sqlx::Error> {
+        let table = schema.fill("{schema}.") + self.table;
+        let exists: bool =
+            sqlx::query_scalar("select to_regclass($1) is not null").bind(&table).fetch_one(&mut *connection).await?;
+        if !exists {
+            return Ok(None);
+        }
+        let newest = AssertSqlSafe(format!("select max(version) from {table}"));
+        sqlx::query_scalar(newest).fetch_one(connection).await
     }
-    let newest = AssertSqlSafe(schema.fill("select max(version) from {schema}.outbox_version"));
-    sqlx::query_scalar(newest).fetch_one(connection).await
-}
 
-fn numbered() -> impl Iterator<Item = (i32, &'static str)> {
-    (1..).zip(VERSIONS.iter().copied())
-}
+    fn numbered(&self) -> impl Iterator<Item = (i32, &'static str)> {
+        (1..).zip(self.versions.iter().copied())
+    }
 
-fn install(version: i32) -> String {
-    format!("\ninsert into {{schema}}.outbox_version (version) values ({version}) on conflict do nothing;\n")
+    fn version_table(&self) -> String {
+        let table = self.table;
+        format!(
+            "create table if not exists {{schema}}.{table} (\
+             version int primary key, installed_at timestamptz not null default clock_timestamp());"
+        )
+    }
+
+    fn install(&self, version: i32) -> String {
+        let table = self.table;
+        format!("\ninsert into {{schema}}.{table} (version) values ({version}) on conflict do nothing;\n")
+    }
 }
 
 // Text out of constants and a validated schema name.

@@ -9,9 +9,10 @@ use sqlx::postgres::Postgres;
 use sqlx::query::QueryAs;
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 
 use crate::doubt::Doubts;
+use crate::events;
 use crate::metrics::Metrics;
 use crate::schema::{Schema, Statements};
 use crate::session::Session;
@@ -40,6 +41,9 @@ pub(crate) struct Inner {
     pub(crate) marks: mpsc::Sender<RecordId>,
     /// Held by the one task that marks.
     pub(crate) marked: Arc<Mutex<mpsc::Receiver<RecordId>>>,
+    pub(crate) events: events::Statements,
+    /// Wakes the event relay.
+    pub(crate) poked: Notify,
 }
 
 /// A row of the outbox in a transaction that has not ended yet.
@@ -77,12 +81,14 @@ impl Outbox {
             inner: Arc::new(Inner {
                 pool,
                 statements: Statements::new(&schema),
+                events: events::Statements::new(&schema),
                 schema,
                 deadline,
                 doubts: Doubts::default(),
                 metrics: Metrics::new(),
                 marks,
                 marked: Arc::new(Mutex::new(marked)),
+                poked: Notify::new(),
             }),
         })
     }

@@ -67,6 +67,13 @@ pub(crate) struct Statements {
 #[derive(Clone)]
 pub(crate) struct Shared(Arc<str>);
 
+impl Shared {
+    /// `template` with the schema's name in it.
+    pub(crate) fn new(schema: &Schema, template: &str) -> Self {
+        Self(schema.fill(template).into())
+    }
+}
+
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -74,7 +81,7 @@ impl fmt::Debug for Shared {
 }
 
 impl SqlSafeStr for &Shared {
-    // Safe by construction: a constant of this file with a validated schema name in it.
+    // Safe by construction: a constant of this crate with a validated schema name in it.
     fn into_sql_str(self) -> SqlStr {
         AssertSqlSafe(Arc::clone(&self.0)).into_sql_str()
     }
@@ -82,7 +89,7 @@ impl SqlSafeStr for &Shared {
 
 impl Statements {
     pub(crate) fn new(schema: &Schema) -> Self {
-        let shared = |template: &str| Shared(schema.fill(template).into());
+        let shared = |template: &str| Shared::new(schema, template);
         Self {
             record: shared(
                 "insert into {schema}.outbox (keys, tags) values ($1, $2) \

@@ -100,7 +100,7 @@ pub(crate) fn within(setting: &str, value: Duration, low: Duration, high: Durati
     Ok(())
 }
 
-fn wrong(setting: &str, value: String, allowed: String) -> ConfigError {
+pub(crate) fn wrong(setting: &str, value: String, allowed: String) -> ConfigError {
     ConfigError { setting: setting.into(), value, allowed }
 }
 

@@ -11,13 +11,15 @@ use crate::session::{Session, refused};
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction {
-    outbox: Outbox,
-    session: Session,
+    pub(crate) outbox: Outbox,
+    pub(crate) session: Session,
+    /// It has written an event, which the event relay has to be told of.
+    pub(crate) pokes: bool,
 }
 
 impl Transaction {
     pub(crate) fn new(outbox: Outbox, session: Session) -> Self {
-        Self { outbox, session }
+        Self { outbox, session, pokes: false }
     }
 
     /// The connection, for the statements of the transaction. `begin` on it makes a savepoint. What runs here has no
@@ -47,6 +49,10 @@ impl Transaction {
             Err(error) if refused(&error) => return Err(error),
             Err(error) => self.doubt(&error, transaction, recorded),
         };
+        // In doubt as well: the relay sees for itself.
+        if self.pokes {
+            self.outbox.poke();
+        }
         Ok(Commit { value, effects, record: recorded.map(|recorded| recorded.id), state })
     }
 

@@ -4,6 +4,9 @@
 mod cache;
 mod commit;
 mod doubt;
+mod events;
+mod events_table;
+mod events_takeover;
 mod journal;
 mod marks;
 mod migration;

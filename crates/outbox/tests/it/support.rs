@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fenced_cache::{BoxFuture, Effects, Invalidate, Keyspace, RecordId, Unconfirmed};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use outbox::events::EventSettings;
 use outbox::{Background, Outbox, RelaySettings};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use testbed::Database;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+
+use crate::events::Channel;
 
 /// Ends a test that waits in vain. Never the time that a test takes.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -52,6 +55,7 @@ pub(crate) struct Process {
     pub(crate) outbox: Outbox,
     pub(crate) pool: PgPool,
     metrics: PrometheusHandle,
+    recorder: PrometheusRecorder,
     shutdown: CancellationToken,
 }
 
@@ -65,7 +69,7 @@ impl Process {
         let metrics = recorder.handle();
         let outbox =
             metrics::with_local_recorder(&recorder, || Outbox::with_deadline(pool.clone(), "blog", deadline)).unwrap();
-        Self { outbox, pool, metrics, shutdown: CancellationToken::new() }
+        Self { outbox, pool, metrics, recorder, shutdown: CancellationToken::new() }
     }
 
     pub(crate) fn start(&self, settings: RelaySettings, cache: &Arc<FakeCache>) -> Background {
@@ -74,6 +78,21 @@ impl Process {
 
     pub(crate) fn start_with(&self, settings: RelaySettings, cache: Arc<dyn Invalidate>) -> Background {
         self.outbox.start(settings, cache, self.shutdown.clone()).unwrap()
+    }
+
+    /// Its metrics are this process's.
+    pub(crate) fn start_events_until(
+        &self,
+        settings: EventSettings,
+        channel: &Arc<Channel>,
+        shutdown: CancellationToken,
+    ) -> Background {
+        let start = || self.outbox.start_events(settings, Arc::clone(channel) as _, shutdown);
+        metrics::with_local_recorder(&self.recorder, start).unwrap()
+    }
+
+    pub(crate) fn token(&self) -> CancellationToken {
+        self.shutdown.clone()
     }
 
     pub(crate) async fn stop(&self, background: Background) {
