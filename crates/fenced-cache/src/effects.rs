@@ -1,5 +1,7 @@
 //! What one write does to the cache.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use crate::journal::{RecordId, TransactionId};
@@ -56,6 +58,8 @@ impl Effect {
 #[must_use]
 pub struct Effects {
     pub(crate) entries: Vec<Effect>,
+    /// The names of these entries: a bulk change has thousands.
+    named: HashSet<Bytes>,
     pub(crate) tags: Vec<Bytes>,
     pub(crate) deferred: bool,
 }
@@ -95,7 +99,7 @@ impl Effects {
     }
 
     fn entry(mut self, effect: Effect) -> Self {
-        if !self.entries.iter().any(|known| known.name() == effect.name()) {
+        if self.named.insert(effect.name().clone()) {
             self.entries.push(effect);
         }
         self

@@ -21,6 +21,7 @@ use crate::journal::{Record, RecordId};
 use crate::listen::listen;
 use crate::near::{Canary, Flushed, Plan};
 use crate::session::{Connections, Session};
+use crate::write;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(1);
@@ -229,12 +230,15 @@ async fn repeat_young(inner: &Inner, session: &Session) -> Result<(), BoxError> 
     }
 }
 
-/// Deletes the distinct names of one page, pipelined. Deleting once too often is harmless.
+/// Deletes the distinct names of one page, pipelined so many at once as a write does. Deleting once too often is harmless.
 async fn apply(inner: &Inner, session: &Session, rows: &[Record]) -> Result<(), RedisError> {
     let names: HashSet<&Bytes> = rows.iter().flat_map(|row| row.keys.iter().chain(&row.tags)).collect();
     let count = names.len();
-    let deletions = join_all(names.into_iter().map(|name| session.client.del::<i64, _>(name.clone()))).await;
-    deletions.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<&Bytes> = names.into_iter().collect();
+    for some in names.chunks(write::AT_ONCE) {
+        let deletions = join_all(some.iter().map(|name| session.client.del::<i64, _>((*name).clone()))).await;
+        deletions.into_iter().collect::<Result<Vec<_>, _>>()?;
+    }
     inner.metrics.replayed.increment(u64::try_from(count).unwrap_or(u64::MAX));
     Ok(())
 }

@@ -26,6 +26,10 @@ use crate::script::{self, PutReply, Token};
 /// Between two tries of the same invalidation, and two questions about the same transaction.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// Invalidations of one write, or one replay, that are under way at once. Thousands, all sent together, would time out in their own queue and open
+/// the breaker; what is gained beyond so many is little, because their answers come together.
+pub(crate) const AT_ONCE: usize = 64;
+
 impl Cache {
     /// Runs a transaction and what it does to the cache, all of it in one task: a caller that goes away does not
     /// part the COMMIT from the invalidation.
@@ -82,10 +86,9 @@ impl Invalidate for Cache {
         async move {
             let deadline = Instant::now() + self.inner.settings.apply_deadline;
             self.inner.forget_near(names.iter());
-            let deletions = names.iter().map(|name| self.inner.confirm_delete(name, deadline));
-            let failed = join_all(deletions).await.into_iter().filter(|confirmed| !confirmed).count();
+            let confirmed = self.inner.delete_all(&names, deadline).await;
             self.inner.forget_near(names.iter());
-            if failed == 0 { Ok(()) } else { Err(Unconfirmed(failed)) }
+            if confirmed == names.len() { Ok(()) } else { Err(Unconfirmed(names.len() - confirmed)) }
         }
         .boxed()
     }
@@ -137,15 +140,12 @@ impl Inner {
             return WriteOutcome::Deferred;
         }
         let deadline = Instant::now() + self.settings.apply_deadline;
-        let count = effects.len();
         self.forget_near(effects.keys().chain(effects.tags()));
-        let tags = join_all(effects.tags.iter().map(|tag| self.confirm_delete(tag, deadline)));
-        let entries = join_all(effects.entries.iter().map(|effect| self.confirm(effect, deadline)));
-        let (tags, entries) = join(tags, entries).await;
-        let confirmed = tags.into_iter().chain(entries).filter(|confirmed| *confirmed).count();
+        let tags = self.delete_all(&effects.tags, deadline);
+        let (tags, entries) = join(tags, self.confirm_all(&effects.entries, deadline)).await;
         // Again, for what was read before the invalidation ran: Redis' push of it may not have been taken yet.
         self.forget_near(effects.keys().chain(effects.tags()));
-        if confirmed == count { WriteOutcome::Applied } else { WriteOutcome::Pending }
+        if tags + entries == effects.len() { WriteOutcome::Applied } else { WriteOutcome::Pending }
     }
 
     /// Where writes are strict: until nobody anywhere believes what was near before this write was applied.
@@ -153,6 +153,26 @@ impl Inner {
         if self.settings.near_strict && outcome == WriteOutcome::Applied {
             sleep(self.settings.near_grace).await;
         }
+    }
+
+    /// How many of these effects are confirmed in the end.
+    async fn confirm_all(&self, effects: &[Effect], deadline: Instant) -> usize {
+        let mut confirmed = 0;
+        for some in effects.chunks(AT_ONCE) {
+            let ended = join_all(some.iter().map(|effect| self.confirm(effect, deadline))).await;
+            confirmed += ended.into_iter().filter(|confirmed| *confirmed).count();
+        }
+        confirmed
+    }
+
+    /// How many of these deletions are confirmed in the end.
+    async fn delete_all(&self, names: &[Bytes], deadline: Instant) -> usize {
+        let mut confirmed = 0;
+        for some in names.chunks(AT_ONCE) {
+            let ended = join_all(some.iter().map(|name| self.confirm_delete(name, deadline))).await;
+            confirmed += ended.into_iter().filter(|confirmed| *confirmed).count();
+        }
+        confirmed
     }
 
     async fn confirm(&self, effect: &Effect, deadline: Instant) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fenced_cache::{Cache, Effects, Outcome, WriteOutcome};
+use fenced_cache::{BreakerState, Cache, Effects, Outcome, WriteOutcome};
 use fred::interfaces::KeysInterface;
 
 use crate::support::{Ledger, Row, bare, eventually, key, policy, process, settings, soon, trusted, version};
@@ -128,4 +128,21 @@ async fn a_replica_is_not_a_primary() {
     })
     .await;
     assert_eq!(cache.invalidate(Effects::new().delete(&key(1))).await, WriteOutcome::Pending);
+}
+
+/// One row of the outbox may name thousands of entries.
+#[tokio::test]
+async fn a_replay_of_a_bulk_write_does_not_get_in_its_own_way() {
+    let redis = testbed::redis().await;
+    let ledger = Arc::new(Ledger::default());
+    ledger.record(&key(0), false);
+    ledger.rows.lock().unwrap()[0].0.keys = (0..100_000).map(|id| key(id).name().clone()).collect();
+    let client = bare(&redis.url()).await;
+    let (first, last) = (key(0).name().clone(), key(99_999).name().clone());
+    for name in [&first, &last] {
+        client.set::<(), _, _>(name.clone(), "old", None, None, false).await.unwrap();
+    }
+    let cache = trusted(settings(&redis.url()).command_timeout(Duration::from_millis(200)), ledger).await;
+    assert_eq!(client.exists::<i64, _>(vec![first, last]).await.unwrap(), 0);
+    assert_eq!(cache.health().breaker, BreakerState::Closed);
 }

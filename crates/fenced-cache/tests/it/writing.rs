@@ -1,13 +1,17 @@
 //! The writer of section 4: how each write ends, and that it ends without its caller.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fenced_cache::{
-    Cache, Commit, CommitState, Effects, Outcome, Put, RecordId, Settled, TransactionId, WriteError, WriteOutcome,
+    BreakerState, Cache, Commit, CommitState, Effects, Outcome, Put, RecordId, Settled, TransactionId, WriteError,
+    WriteOutcome,
 };
 use fred::interfaces::KeysInterface;
 
-use crate::support::{Hold, Ledger, Row, bare, key, keyspace, policy, process, settings, soon, trusted, version};
+use crate::support::{
+    Hold, Ledger, PATIENCE, Row, bare, key, keyspace, policy, process, settings, soon, trusted, version,
+};
 
 fn committed(effects: Effects) -> Commit<()> {
     Commit { value: (), effects, record: Some(RecordId(7)), state: CommitState::Committed }
@@ -218,4 +222,15 @@ async fn shutting_down_lets_a_write_in_progress_finish() {
     assert_eq!(soon("the write", write).await.unwrap().unwrap().outcome, WriteOutcome::Applied);
     soon("the shutdown", closing).await.unwrap();
     assert_eq!(version(&other.get_or_load(&key(1), &policy, row.load()).await.unwrap()), 2);
+}
+
+/// More than Redis answers within one command's time: sent all together, the last of them would time out in their own queue.
+#[tokio::test]
+async fn a_bulk_write_does_not_get_in_its_own_way() {
+    let redis = testbed::redis().await;
+    let settings = settings(&redis.url()).command_timeout(Duration::from_millis(200)).apply_deadline(PATIENCE);
+    let cache = trusted(settings, Arc::new(Ledger::default())).await;
+    let deleted = (0..100_000).fold(Effects::new(), |effects, id| effects.delete(&key(id)));
+    assert_eq!(cache.invalidate(deleted).await, WriteOutcome::Applied);
+    assert_eq!(cache.health().breaker, BreakerState::Closed);
 }
