@@ -1,0 +1,173 @@
+//! Everything that an answer of the API can say instead of what was asked for.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use fenced_cache::ReadError;
+use service::conditional::Mismatch;
+use service::postgres::{is_unavailable, is_unmigrated};
+use service::{FieldProblem, Problem};
+
+use crate::domain::{CategoryId, ProductId};
+use crate::headers::{UNKNOWN, X_CACHE_WRITE};
+use crate::store::LoadError;
+use crate::strategies;
+
+/// How long a client should wait before it repeats what this replica could not do now.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// An error of a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such strategy.
+    #[error("there is no such strategy")]
+    NoSuchStrategy,
+    /// There is no such product.
+    #[error("there is no product {0}")]
+    NoSuchProduct(ProductId),
+    /// There is no such category.
+    #[error("there is no category {0}")]
+    NoSuchCategory(CategoryId),
+    /// The body is JSON of the right shape, and what it says is not allowed.
+    #[error("{} fields are wrong", .0.len())]
+    Invalid(Vec<FieldProblem>),
+    /// The product has another version than those the client is willing to change.
+    #[error("the product has another version")]
+    PreconditionFailed(Mismatch),
+    /// The document could not be read.
+    #[error("the document could not be read")]
+    Read(#[from] ReadError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// The COMMIT was not answered, and the database has since said that it did not happen.
+    #[error("the transaction was rolled back")]
+    RolledBack,
+    /// The COMMIT was not answered, and it is not known what became of it.
+    #[error("it is not known whether the transaction was committed")]
+    InDoubt,
+    /// The task that wrote panicked.
+    #[error("the write panicked")]
+    Panicked,
+}
+
+impl From<Mismatch> for Error {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::PreconditionFailed(mismatch)
+    }
+}
+
+impl From<Vec<FieldProblem>> for Error {
+    fn from(fields: Vec<FieldProblem>) -> Self {
+        Self::Invalid(fields)
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Database(error) => Self::Database(error),
+            error @ LoadError::Encode(_) => Self::Read(ReadError::Load(Arc::new(error))),
+        }
+    }
+}
+
+impl Error {
+    /// One field of the body has a value that is not allowed.
+    pub(crate) fn field(pointer: &'static str, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldProblem::new(pointer, detail)])
+    }
+
+    /// The problem document.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        match self {
+            Self::NoSuchStrategy => {
+                let known = strategies::ALL;
+                let detail = format!("There is no such strategy. There are {}; see /strategies.", known.join(", "));
+                Problem::not_found(detail)
+                    .kind("urn:problem:unknown-strategy", "Unknown strategy")
+                    .member("strategies", known.to_vec())
+            }
+            Self::NoSuchProduct(id) => Problem::not_found(format!("There is no product {id}.")),
+            Self::NoSuchCategory(id) => Problem::not_found(format!("There is no category {id}.")),
+            Self::Invalid(fields) => Problem::unprocessable("The body's data are not allowed.").fields(fields),
+            Self::PreconditionFailed(mismatch) => {
+                mismatch.into_problem("The product has been changed since: read it again.")
+            }
+            Self::Read(error) => unreadable(error),
+            Self::Database(error) => refused(error),
+            Self::RolledBack => Problem::unavailable(
+                "The connection to the database broke, and nothing was changed.",
+                RETRY_AFTER,
+            ),
+            Self::InDoubt => Problem::unavailable(
+                "The connection to the database broke while the change was committed. Read again to see whether it happened.",
+                RETRY_AFTER,
+            )
+            .header(X_CACHE_WRITE, UNKNOWN),
+            error @ Self::Panicked => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        error.into_problem()
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.into_problem().into_response()
+    }
+}
+
+fn unreadable(error: ReadError) -> Problem {
+    match error {
+        // One failure is shared by all who waited for the load.
+        ReadError::Load(cause) => match cause.downcast_ref::<LoadError>() {
+            Some(LoadError::Database(error)) if is_unavailable(error) || is_unmigrated(error) => {
+                tracing::warn!(%error, "database unavailable");
+                unavailable()
+            }
+            _ => Problem::internal(cause.as_ref()),
+        },
+        ReadError::LoadTimeout => {
+            tracing::warn!("a load did not end within its deadline");
+            Problem::unavailable("The database did not answer in time.", RETRY_AFTER)
+        }
+        ReadError::Overloaded { retry_after } => {
+            Problem::unavailable("The cache is away, and the database has no more room for reads.", retry_after)
+        }
+        error => Problem::internal(&error),
+    }
+}
+
+fn unavailable() -> Problem {
+    Problem::unavailable("The database cannot be used right now.", RETRY_AFTER)
+}
+
+/// A constraint of the schema that a client's data violated, as what the client did. The types of the domain keep most
+/// of this from happening; a row that went away meanwhile they cannot see.
+fn refused(error: sqlx::Error) -> Problem {
+    if is_unmigrated(&error) {
+        tracing::warn!(%error, "database unavailable");
+        return unavailable();
+    }
+    let constraint = error.as_database_error().and_then(|error| error.constraint()).map(ToOwned::to_owned);
+    let field = |pointer, detail: &'static str| {
+        Problem::unprocessable(Cow::Borrowed("The body's data are not allowed.")).field(pointer, detail)
+    };
+    match constraint.as_deref() {
+        Some("products_category_id_fkey") => field("/category_id", "there is no such category any more"),
+        Some("products_name_check") => field("/name", "must have 1 to 200 characters"),
+        Some("products_description_check") => field("/description", "must have at most 8192 bytes"),
+        Some("products_price_check") => field("/price/amount", "must be a whole number from 0 to 1000000000000"),
+        Some("products_currency_check") => field("/price/currency", "must be three capital letters, such as EUR"),
+        Some("products_stock_check") => field("/stock", "must be a whole number from 0 to 1000000000"),
+        _ => Problem::from(error),
+    }
+}
