@@ -12,7 +12,7 @@ pub(crate) async fn run(command: BlogCommand) -> anyhow::Result<Ending> {
     match command {
         BlogCommand::Seed(args) => seed(args).await,
         BlogCommand::Performance(command) => {
-            let verdict = performance::run(command.performance, command.targets.resolve()?).await?;
+            let verdict = performance::run(command.performance, command.targets.resolve().await?).await?;
             Ok(verdict.report())
         }
     }

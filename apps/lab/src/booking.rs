@@ -16,12 +16,20 @@ pub(crate) mod system;
 
 use crate::cli::BookingCommand;
 use crate::exit::Ending;
+use crate::signals::until_signal;
 
+/// Runs until the end or a signal; what has to be put back is put back in both cases.
 pub(crate) async fn run(command: BookingCommand) -> anyhow::Result<Ending> {
-    let verdict = match command {
-        BookingCommand::Concurrent(command) => concurrent::run(command.concurrent, command.targets.resolve()?).await?,
-        BookingCommand::Contention(command) => contention::run(command.contention, command.stores.resolve()?).await?,
-        BookingCommand::Faults(args) => faults::run(args).await?,
-    };
-    Ok(verdict.report())
+    match command {
+        BookingCommand::Concurrent(command) => {
+            until_signal(async {
+                Ok(concurrent::run(command.concurrent, command.targets.resolve().await?).await?.report())
+            })
+            .await
+        }
+        BookingCommand::Contention(command) => {
+            contention::until_signal(command.contention, command.stores.resolve()?).await
+        }
+        BookingCommand::Faults(args) => until_signal(async { Ok(faults::run(args).await?.report()) }).await,
+    }
 }

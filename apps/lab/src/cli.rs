@@ -43,9 +43,22 @@ pub(crate) enum Command {
     /// Run experiments on booking-api: locks against no locks
     #[command(subcommand)]
     Booking(BookingCommand),
+    /// Seed the shop
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Shop(crate::shop::ShopCommand),
     /// Measure the lock by itself
     #[command(subcommand)]
     Lock(LockCommand),
+    /// Draw the dashboards of Grafana, or check that each of their queries has data
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Dashboards(crate::dashboards::DashboardsCommand),
+    /// Break something in the cluster while clients press, and judge what they see
+    #[cfg(feature = "k8s")]
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Fault(crate::fault::FaultCommand),
+    /// Signals the processes of a program (`lab fault` runs it inside of a replica's container)
+    #[command(hide = true)]
+    Signal(crate::process::SignalArgs),
     /// Ends the processes whose ids come on stdin when stdin closes (the lab starts it for itself)
     #[command(hide = true)]
     Guard,

@@ -43,9 +43,13 @@ impl Cache {
 }
 
 /// A service of which replicas run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 pub(crate) enum Service {
+    #[serde(rename = "blog-api")]
+    #[value(name = "blog-api")]
     Blog,
+    #[serde(rename = "booking-api")]
+    #[value(name = "booking-api")]
     Booking,
 }
 

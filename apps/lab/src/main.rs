@@ -6,13 +6,22 @@
 mod blog;
 mod booking;
 mod cli;
+#[cfg(feature = "k8s")]
+mod cluster;
+mod dashboards;
 mod data;
 mod exit;
+#[cfg(feature = "k8s")]
+mod fault;
 mod fleet;
 mod lock_bench;
 mod measure;
+#[cfg(any(feature = "k8s", test))]
+mod pressure;
+mod process;
 mod screen;
 mod seed;
+mod shop;
 mod signals;
 mod target;
 mod up;
@@ -39,8 +48,13 @@ fn run(cli: Cli) -> anyhow::Result<Ending> {
     match cli.command {
         Command::Up(args) => with_runtime(up::run(args)),
         Command::Blog(command) => with_runtime(signals::until_signal(blog::run(command))),
-        Command::Booking(command) => with_runtime(signals::until_signal(booking::run(command))),
+        Command::Booking(command) => with_runtime(booking::run(command)),
+        Command::Shop(command) => with_runtime(signals::until_signal(shop::run(command))),
         Command::Lock(LockCommand::Bench(args)) => with_runtime(signals::until_signal(lock_bench::run(args))),
+        Command::Dashboards(command) => with_runtime(signals::until_signal(dashboards::run(command))),
+        #[cfg(feature = "k8s")]
+        Command::Fault(command) => with_runtime(fault::run(command)),
+        Command::Signal(args) => process::signal(&args).map(|()| Ending::Held),
         // These two are small processes beside a lab, and need no runtime.
         Command::Guard => {
             guardian::guard();

@@ -2,7 +2,7 @@
 
 use crate::data::DataDir;
 use crate::exit::Failure;
-use crate::fleet;
+use crate::fleet::{self, Service};
 
 /// One running system, complete: the HTTP side that is driven and the stores that are looked into.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub(crate) struct BookingTargets {
 /// Where a stand-alone experiment on the blog finds its targets.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct TargetArgs {
-    /// Base URL of a replica's API; repeat it for each replica [default: the running `lab up`]
+    /// Base URL of a replica's API; repeat it for each replica [default: in a pod, those of its namespace; else the running `lab up`]
     #[arg(long = "target", value_name = "URL", value_parser = base_url)]
     replicas: Vec<String>,
 
@@ -62,12 +62,15 @@ pub(crate) struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// The targets named by the flags, or else all of those of the running `lab up`: never a mixture,
-    /// because replicas judged by another system's database prove nothing.
+    /// The targets named by the flags, or else, in a pod, those of its namespace, or else all of those of the running
+    /// `lab up`: never a mixture, because replicas judged by another system's database prove nothing.
     ///
     /// # Errors
     /// [`Failure::Usage`] when `--target` comes without its stores, or when nothing runs.
-    pub(crate) fn resolve(self) -> anyhow::Result<Targets> {
+    pub(crate) async fn resolve(mut self) -> anyhow::Result<Targets> {
+        if self.replicas.is_empty() {
+            (self.replicas, self.admin) = of_this_namespace(Service::Blog).await?;
+        }
         if self.replicas.is_empty() {
             let data = DataDir::locate(self.data)?;
             return data.running()?.blog_targets();
@@ -92,7 +95,7 @@ impl TargetArgs {
 /// Where a stand-alone experiment on booking-api finds its targets.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct BookingTargetArgs {
-    /// Base URL of a replica's API; repeat it for each replica [default: the running `lab up`]
+    /// Base URL of a replica's API; repeat it for each replica [default: in a pod, those of its namespace; else the running `lab up`]
     #[arg(long = "target", value_name = "URL", value_parser = base_url)]
     replicas: Vec<String>,
 
@@ -125,11 +128,15 @@ pub(crate) struct BookingStoreArgs {
 }
 
 impl BookingTargetArgs {
-    /// The targets named by the flags, or else all of those of the running `lab up`.
+    /// The targets named by the flags, or else, in a pod, those of its namespace, or else all of those of the running
+    /// `lab up`.
     ///
     /// # Errors
     /// [`Failure::Usage`] when `--target` comes without its stores, or when nothing runs.
-    pub(crate) fn resolve(self) -> anyhow::Result<BookingTargets> {
+    pub(crate) async fn resolve(mut self) -> anyhow::Result<BookingTargets> {
+        if self.replicas.is_empty() {
+            (self.replicas, self.admin) = of_this_namespace(Service::Booking).await?;
+        }
         if self.replicas.is_empty() {
             return DataDir::locate(self.stores.data)?.running()?.booking_targets();
         }
@@ -173,6 +180,23 @@ impl BookingStoreArgs {
         });
         BookingStores { database_url, lock_redis_url, redlock_redis_urls: self.redlock_redis_urls }
     }
+}
+
+/// Base URLs of the API and of the admin port of each ready replica in the namespace of this pod; none when this is no pod.
+#[cfg(feature = "k8s")]
+async fn of_this_namespace(service: Service) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    use crate::cluster::{Cluster, ClusterArgs, in_a_pod};
+    if !in_a_pod() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let args = ClusterArgs { namespace: std::env::var("POD_NAMESPACE").ok() };
+    Ok(Cluster::connect(&args).await?.urls(service).await?.into_iter().unzip())
+}
+
+#[cfg(not(feature = "k8s"))]
+#[expect(clippy::unused_async, reason = "the other one asks the API server")]
+async fn of_this_namespace(_: Service) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    Ok((Vec::new(), Vec::new()))
 }
 
 /// What is wrong when not every replica has its admin port.

@@ -4,13 +4,13 @@
 //! sections that look for a fault run a second time on replicas that have it (`--cache naive`): a hunt
 //! that finds nothing there has proved nothing anywhere.
 
-mod api;
+pub(crate) mod api;
 mod endpoint;
 mod fault;
 mod findings;
 mod floors;
 mod footprint;
-mod history;
+pub(crate) mod history;
 mod hunt;
 mod hunters;
 mod latency;

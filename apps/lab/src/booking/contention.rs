@@ -1,6 +1,7 @@
 //! `lab booking contention`: so many bookings arrive a second, whoever may be waiting already: all for one hot event, or
 //! spread over many. With each step there are more replicas, so more processes that want the same lock.
 
+mod crew;
 mod picture;
 mod point;
 mod report;
@@ -9,14 +10,15 @@ use std::time::Duration;
 
 use super::strategy::Strategy;
 use super::system::System;
-use crate::exit::Failure;
-use crate::fleet::{Fleet, Plan};
+use crate::exit::{Ending, Failure};
 use crate::measure::files::{FileArgs, Files};
 use crate::measure::table;
 use crate::measure::unfinished::Unfinished;
 use crate::screen::Steps;
-use crate::target::{BookingStores, BookingTargets};
+use crate::signals;
+use crate::target::BookingStores;
 use crate::verdict::Verdict;
+use crew::Crew;
 use report::Report;
 
 /// What is measured when nobody says what: a lock that hands over, one that is asked for again and again, PostgreSQL's,
@@ -91,35 +93,41 @@ impl ContentionArgs {
     }
 }
 
+/// Measures until the end or a signal. A Deployment that was scaled for it has the replicas of before afterwards.
+///
+/// # Errors
+/// Those of [`run`]; or the Deployment could not be scaled back.
+pub(crate) async fn until_signal(args: ContentionArgs, stores: BookingStores) -> anyhow::Result<Ending> {
+    let crew = Crew::find(stores).await?;
+    let outcome = signals::until_signal(async { Ok(run(args, &crew).await?.report()) }).await;
+    crew.dismiss().await?;
+    outcome
+}
+
 /// Measures all points, prints the table, and writes the figures and the picture. Dropped before its end, it says what
 /// was measured until then.
 ///
 /// # Errors
 /// Something that is needed could not be had: a replica, a store, a file. What is *wrong* is in the verdict.
-pub(crate) async fn run(args: ContentionArgs, stores: BookingStores) -> anyhow::Result<Verdict> {
+async fn run(args: ContentionArgs, crew: &Crew) -> anyhow::Result<Verdict> {
     args.check()?;
     let files = Files::of("booking-contention", &args.files)?;
     let mut unfinished = Unfinished::new(Report::new(&args));
-    measure(&args, &stores, unfinished.findings()).await?;
+    measure(&args, crew, unfinished.findings()).await?;
     let report = unfinished.end();
     files.write(&report.started_at, &report, &picture::draw(&report))?;
     Ok(Verdict { broken: report.broken })
 }
 
-/// What a start of replicas takes.
-const START: Duration = Duration::from_millis(800);
-
-async fn measure(args: &ContentionArgs, stores: &BookingStores, report: &mut Report) -> anyhow::Result<()> {
+async fn measure(args: &ContentionArgs, crew: &Crew, report: &mut Report) -> anyhow::Result<()> {
     let (sizes, strategies) = (args.steps(), args.strategies());
     let each = Duration::from_secs(args.seconds.into()) + point::PREPARING;
-    let of_a_size = START + each * 2 * u32::try_from(strategies.len()).unwrap_or(u32::MAX);
+    let of_a_size = crew.start_takes() + each * 2 * u32::try_from(strategies.len()).unwrap_or(u32::MAX);
     let mut steps = Steps::new(of_a_size * u32::try_from(sizes.len()).unwrap_or(u32::MAX));
     for replicas in sizes {
-        steps.next(&format!("starting {replicas} of booking-api"), START);
-        let plan = Plan { name: "contention".to_owned(), replicas, ..Plan::booking(stores) };
-        let fleet = Fleet::start(plan).await?;
-        let (api, admin) = fleet.states().into_iter().map(|state| (state.api, state.admin)).unzip();
-        let system = System::look(&BookingTargets { replicas: api, admin, stores: stores.clone() }).await?;
+        steps.next(&format!("starting {replicas} of booking-api"), crew.start_takes());
+        let (targets, fleet) = crew.start(replicas).await?;
+        let system = System::look(&targets).await?;
         if report.versions.is_none() {
             report.versions = Some(system.versions().await?);
         }
@@ -137,7 +145,9 @@ async fn measure(args: &ContentionArgs, stores: &BookingStores, report: &mut Rep
             }
         }
         system.database.close().await;
-        fleet.stop().await;
+        if let Some(fleet) = fleet {
+            fleet.stop().await;
+        }
     }
     Ok(())
 }

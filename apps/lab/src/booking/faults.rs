@@ -8,16 +8,16 @@
 //! oversell: where it does not, the safe strategies beside it have proved nothing.
 
 mod bed;
-mod buyers;
+pub(crate) mod buyers;
 mod cell;
-mod http;
+pub(crate) mod http;
 mod inject;
-mod judge;
+pub(crate) mod judge;
 mod kept;
-mod look;
+pub(crate) mod look;
 mod matrix;
 mod picture;
-mod redis;
+pub(crate) mod redis;
 mod report;
 mod round;
 

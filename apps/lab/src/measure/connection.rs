@@ -88,12 +88,40 @@ impl Connection {
         self.usable
     }
 
+    /// Whether the server is known to have closed this connection while no request was under way on it.
+    #[cfg(any(feature = "k8s", test))]
+    pub(crate) fn closed_idle(&self) -> bool {
+        // Bytes that nobody asked for end it as well.
+        !matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// After an exchange that ended with `error`: whether the server certainly never read the request, because it had
+    /// closed the connection before.
+    ///
+    /// A closed socket answers what it is sent by a reset. A server that reads a request and closes then without an
+    /// answer has acknowledged it, and no reset follows.
+    #[cfg(any(feature = "k8s", test))]
+    pub(crate) async fn unread(&self, error: &ExchangeError) -> bool {
+        /// For the reset to come back; there is no harm in one that comes later, but the doubt stays.
+        const RESET: Duration = Duration::from_millis(50);
+        let reset = |kind| matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+        match error {
+            _ if !self.input.is_empty() => false,
+            ExchangeError::Broken(error) => reset(error.kind()),
+            ExchangeError::Closed => {
+                let told = tokio::time::timeout(RESET, self.stream.ready(tokio::io::Interest::ERROR)).await;
+                told.is_ok() && matches!(self.stream.take_error(), Ok(Some(error)) if reset(error.kind()))
+            }
+            _ => false,
+        }
+    }
+
     /// Sends one whole request (not a HEAD) and reads its answer. Has no time limit of its own, because
     /// a timer a request is not free; dropped in the middle, the connection is not usable any more.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Response<'_>, ExchangeError> {
         self.usable = false;
-        self.stream.write_all(request).await?;
         self.input.clear();
+        self.stream.write_all(request).await?;
         let (head, start) = self.head().await?;
         let (body_in_input, end) = match head.framing {
             Framing::Length(length) => {

@@ -84,6 +84,19 @@ impl Picture {
         ));
     }
 
+    /// A filled shape that lets through what lies below it: 0 all of it, 1 nothing.
+    pub(crate) fn area(&mut self, points: &[(f64, f64)], fill: &str, opacity: f64) {
+        let mut joined = String::new();
+        for (x, y) in points {
+            let _ = write!(joined, "{x:.1},{y:.1} ");
+        }
+        self.put(format_args!(
+            r#"<polygon points="{}" fill="{}" fill-opacity="{opacity}"/>"#,
+            joined.trim_end(),
+            Escaped(fill)
+        ));
+    }
+
     pub(crate) fn text(&mut self, (x, y): (f64, f64), font: Font, text: impl Display) {
         let anchor = match font.anchor {
             Anchor::Start => "start",

@@ -6,11 +6,13 @@
 //! ends a run, the next one does what is left.
 
 pub(crate) mod blog;
+mod bulk;
 mod copy;
 mod ledger;
 mod prose;
 mod random;
 mod session;
+pub(crate) mod shop;
 mod structure;
 mod together;
 

@@ -6,6 +6,8 @@
 mod booking;
 mod booking_faults;
 mod cli;
+mod metrics;
 mod programs;
 mod seed;
+mod seed_shop;
 mod up;

@@ -33,6 +33,12 @@ pub(crate) fn booking_api() -> &'static Path {
     BUILT.get_or_init(|| service("booking-api"))
 }
 
+/// The binary of shop-api.
+pub(crate) fn shop_api() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| service("shop-api"))
+}
+
 /// A service's binary: built with the whole workspace it lies beside the lab's; alone, it is built now.
 fn service(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(name);
@@ -51,11 +57,20 @@ fn service(name: &str) -> PathBuf {
 
 /// The migrations of the blog, as a template for a test's database.
 pub(crate) async fn migrate(url: &str) -> Result<(), String> {
-    let output = Command::new(blog_api())
+    migrate_by(blog_api(), url)
+}
+
+/// The migrations of the shop, as a template for a test's database.
+pub(crate) async fn migrate_shop(url: &str) -> Result<(), String> {
+    migrate_by(shop_api(), url)
+}
+
+fn migrate_by(service: &Path, url: &str) -> Result<(), String> {
+    let output = Command::new(service)
         .arg("migrate")
         .env("DATABASE_URL", url)
         .output()
-        .map_err(|error| format!("cannot run blog-api migrate: {error}"))?;
+        .map_err(|error| format!("cannot run {} migrate: {error}", service.display()))?;
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stdout).into_owned()) }
 }
 

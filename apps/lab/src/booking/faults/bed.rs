@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use testbed::{FaultProxy, PostgresServer, RedisServer};
 
+use super::look::Sight;
 use super::matrix::Times;
 use super::redis::{self, FakedRedis};
 use crate::data::ReplicaState;
@@ -145,6 +146,15 @@ impl Bed {
     /// All of them.
     pub(super) fn proxies(&self) -> impl Iterator<Item = &FaultProxy> {
         self.ways.iter().chain(self.redlock.iter().map(|(_, proxy)| proxy))
+    }
+
+    /// The stores as they are looked into: by their own addresses, past the proxies.
+    pub(super) fn sight(&self) -> Sight {
+        Sight {
+            locks: self.locks.url(),
+            redlock: self.redlock.iter().map(|(server, _)| server.url()).collect(),
+            database: self.database.clone(),
+        }
     }
 
     /// Ends whatever fault a cell may have left.

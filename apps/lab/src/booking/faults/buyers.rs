@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(20);
 
 /// What a buyer knows in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// 201, with this id.
     Booked(i64),
     SoldOut,
@@ -31,26 +31,36 @@ pub(super) enum Answer {
 
 /// One purchase under one key.
 #[derive(Debug, Clone)]
-pub(super) struct Purchase {
+pub(crate) struct Purchase {
     /// Also the key.
-    pub(super) buyer: String,
-    pub(super) seats: u32,
-    pub(super) answer: Answer,
-    pub(super) attempts: u32,
+    pub(crate) buyer: String,
+    pub(crate) seats: u32,
+    pub(crate) answer: Answer,
+    pub(crate) attempts: u32,
     /// Attempts whose connection broke or that took too long.
-    pub(super) unanswered: u32,
-    pub(super) began: Instant,
-    pub(super) ended: Instant,
+    pub(crate) unanswered: u32,
+    pub(crate) began: Instant,
+    pub(crate) ended: Instant,
+}
+
+impl std::fmt::Display for Purchase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.answer {
+            Answer::Booked(_) => write!(f, "booked at attempt {}", self.attempts),
+            Answer::SoldOut => write!(f, "sold out at attempt {}", self.attempts),
+            Answer::Doubt => write!(f, "nothing, in {} attempts", self.attempts),
+        }
+    }
 }
 
 /// What all buyers of one event share.
 #[derive(Debug)]
-pub(super) struct Sale {
-    pub(super) event: i64,
+pub(crate) struct Sale {
+    pub(crate) event: i64,
     /// Begins the name of every buyer, so that none is another's.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// No new purchase.
-    pub(super) closed: CancellationToken,
+    pub(crate) closed: CancellationToken,
     ledger: Mutex<Ledger>,
 }
 
@@ -62,7 +72,7 @@ struct Ledger {
 }
 
 impl Sale {
-    pub(super) fn new(event: i64, name: String) -> Arc<Self> {
+    pub(crate) fn new(event: i64, name: String) -> Arc<Self> {
         Arc::new(Self { event, name, closed: CancellationToken::new(), ledger: Mutex::default() })
     }
 
@@ -70,7 +80,7 @@ impl Sale {
         change(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(super) fn note(&self, purchase: Purchase) {
+    pub(crate) fn note(&self, purchase: Purchase) {
         self.write(|ledger| ledger.purchases.push(purchase));
     }
 
@@ -82,16 +92,16 @@ impl Sale {
         });
     }
 
-    pub(super) fn purchases(&self) -> Vec<Purchase> {
+    pub(crate) fn purchases(&self) -> Vec<Purchase> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).purchases.clone()
     }
 
-    pub(super) fn surprises(&self) -> Vec<String> {
+    pub(crate) fn surprises(&self) -> Vec<String> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).unexpected.clone()
     }
 
     /// When somebody else than `victim` was first told 201 after `since`.
-    pub(super) fn first_booking(&self, since: Instant, victim: &str) -> Option<Instant> {
+    pub(crate) fn first_booking(&self, since: Instant, victim: &str) -> Option<Instant> {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let booked = ledger.purchases.iter().filter(|purchase| matches!(purchase.answer, Answer::Booked(_)));
         let others = booked.filter(|purchase| purchase.buyer != victim);
@@ -99,7 +109,7 @@ impl Sale {
     }
 
     /// When somebody was last told 201.
-    pub(super) fn last_booking(&self) -> Option<Instant> {
+    pub(crate) fn last_booking(&self) -> Option<Instant> {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let booked = ledger.purchases.iter().filter(|purchase| matches!(purchase.answer, Answer::Booked(_)));
         booked.map(|purchase| purchase.ended).max()
@@ -108,10 +118,10 @@ impl Sale {
 
 /// What is asked for, again and again until it is known.
 #[derive(Debug, Clone)]
-pub(super) struct Wish {
-    pub(super) buyer: String,
-    pub(super) seats: u32,
-    pub(super) work: Duration,
+pub(crate) struct Wish {
+    pub(crate) buyer: String,
+    pub(crate) seats: u32,
+    pub(crate) work: Duration,
 }
 
 impl Wish {
@@ -135,19 +145,19 @@ struct Booked {
 
 /// A client of some replicas, which it asks in turns if it has to.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     lines: Vec<Line>,
     at: usize,
 }
 
 impl Client {
     /// The first of `replicas` is asked first.
-    pub(super) fn new(replicas: &[SocketAddr], within: Duration) -> Self {
+    pub(crate) fn new(replicas: &[SocketAddr], within: Duration) -> Self {
         Self { lines: replicas.iter().map(|&replica| Line::new(replica, within)).collect(), at: 0 }
     }
 
     /// Buys. Ends without an answer only [`GRACE`] after `closed`.
-    pub(super) async fn buy(&mut self, sale: &Sale, wish: &Wish, closed: &CancellationToken) -> Purchase {
+    pub(crate) async fn buy(&mut self, sale: &Sale, wish: &Wish, closed: &CancellationToken) -> Purchase {
         let request = wish.request(sale.event);
         let began = Instant::now();
         let mut purchase = Purchase {
@@ -211,7 +221,7 @@ impl Client {
 }
 
 /// One of those who press: buys one seat after the other until the sale is closed.
-pub(super) async fn press(sale: Arc<Sale>, number: usize, replicas: Vec<SocketAddr>, work: Duration) {
+pub(crate) async fn press(sale: Arc<Sale>, number: usize, replicas: Vec<SocketAddr>, work: Duration) {
     let mut client = Client::new(&replicas, WITHIN);
     let mut purchases = 0_u32;
     while !sale.closed.is_cancelled() {

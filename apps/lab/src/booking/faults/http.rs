@@ -14,7 +14,7 @@ use crate::measure::http::{fetch, resolve};
 const WITHIN: Duration = Duration::from_secs(12);
 
 /// Makes an event. Tried again: a replica may need a moment for its stores after the fault before.
-pub(super) async fn create(replica: SocketAddr, name: &str, capacity: u32, strategy: Strategy) -> anyhow::Result<i64> {
+pub(crate) async fn create(replica: SocketAddr, name: &str, capacity: u32, strategy: Strategy) -> anyhow::Result<i64> {
     let deadline = Instant::now() + WITHIN;
     loop {
         match api::create_event(replica, name, capacity, strategy).await {
@@ -26,13 +26,13 @@ pub(super) async fn create(replica: SocketAddr, name: &str, capacity: u32, strat
 }
 
 /// Whether the replica takes requests.
-pub(super) async fn ready(admin: &str) -> bool {
+pub(crate) async fn ready(admin: &str) -> bool {
     let Ok(address) = resolve(admin).await else { return false };
     fetch(address, "/readyz").await.is_ok_and(|(status, _)| status == 200)
 }
 
 /// Cancels a booking. Repeated until it is known to be cancelled: 409 is what a repetition of an unanswered success gets.
-pub(super) async fn cancel(replica: SocketAddr, booking: i64, within: Duration) -> anyhow::Result<()> {
+pub(crate) async fn cancel(replica: SocketAddr, booking: i64, within: Duration) -> anyhow::Result<()> {
     let request = format!("DELETE /bookings/{booking} HTTP/1.1\r\nhost: lab\r\n\r\n");
     let deadline = Instant::now() + within;
     let mut line = Line::new(replica, WITHIN);

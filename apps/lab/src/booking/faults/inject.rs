@@ -103,7 +103,8 @@ impl Hit<'_> {
     }
 
     async fn lease_ends(&self) -> anyhow::Result<Option<Instant>> {
-        let left = look::lease_left(self.bed, self.strategy, self.event).await.context("the holder's lease")?;
+        let left =
+            look::lease_left(&self.bed.sight(), self.strategy, self.event).await.context("the holder's lease")?;
         Ok(left.map(|left| Instant::now() + left))
     }
 

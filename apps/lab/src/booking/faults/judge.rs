@@ -9,39 +9,39 @@ use super::buyers::{Answer, Purchase};
 
 /// A booking as it lies in the table.
 #[derive(Debug, Clone, sqlx::FromRow)]
-pub(super) struct Row {
-    pub(super) id: i64,
-    pub(super) seats: i32,
-    pub(super) buyer: Option<String>,
-    pub(super) live: bool,
-    pub(super) seat_numbers: Option<Vec<i32>>,
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    pub(crate) seats: i32,
+    pub(crate) buyer: Option<String>,
+    pub(crate) live: bool,
+    pub(crate) seat_numbers: Option<Vec<i32>>,
 }
 
 /// What was found out about one event, or about all of a cell.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Judged {
+pub(crate) struct Judged {
     /// Bookings that are there.
-    pub(super) bookings: u64,
+    pub(crate) bookings: u64,
     /// Seats of those that are not cancelled.
-    pub(super) sold: u64,
-    pub(super) oversold: u64,
+    pub(crate) sold: u64,
+    pub(crate) oversold: u64,
     /// Answered 201 and not there, or not as they were answered.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
     /// There more than once, or a numbered seat that two have.
-    pub(super) doubled: u64,
+    pub(crate) doubled: u64,
     /// There although nobody asked for it, or although its only answer was 'sold out'.
-    pub(super) unasked: u64,
+    pub(crate) unasked: u64,
     /// Whoever asked never got an answer. It may be there or not, once.
-    pub(super) in_doubt: u64,
+    pub(crate) in_doubt: u64,
     /// Seats by which what the service counts by differs from what is sold.
-    pub(super) miscounted: u64,
+    pub(crate) miscounted: u64,
     /// Bookings whose fence is not above that of the booking before.
-    pub(super) fences_out_of_order: u64,
+    pub(crate) fences_out_of_order: u64,
 }
 
 impl Judged {
     /// Adds another event's.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.bookings += other.bookings;
         self.sold += other.sold;
         self.oversold += other.oversold;
@@ -55,7 +55,7 @@ impl Judged {
 }
 
 /// All bookings of an event, by the lab's own statement.
-pub(super) async fn rows(database: &PgPool, event: i64) -> sqlx::Result<Vec<Row>> {
+pub(crate) async fn rows(database: &PgPool, event: i64) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as(
         "select id, seats, buyer, cancelled_at is null as live, seat_numbers
          from booking.bookings where event_id = $1 order by id",
@@ -66,7 +66,7 @@ pub(super) async fn rows(database: &PgPool, event: i64) -> sqlx::Result<Vec<Row>
 }
 
 /// Seats of an event that are sold.
-pub(super) async fn sold(database: &PgPool, event: i64) -> sqlx::Result<u64> {
+pub(crate) async fn sold(database: &PgPool, event: i64) -> sqlx::Result<u64> {
     let seats: i64 = sqlx::query_scalar(
         "select coalesce(sum(seats), 0) from booking.bookings where event_id = $1 and cancelled_at is null",
     )
@@ -77,7 +77,7 @@ pub(super) async fn sold(database: &PgPool, event: i64) -> sqlx::Result<u64> {
 }
 
 /// Judges an event by the rows that it has now, those of the seats and its own included.
-pub(super) async fn judge_event(
+pub(crate) async fn judge_event(
     database: &PgPool,
     event: i64,
     capacity: u32,

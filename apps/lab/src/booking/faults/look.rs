@@ -22,14 +22,24 @@ const IDLE_WITH: &str = "select count(*) from pg_locks l join pg_stat_activity a
     where a.datname = current_database() and a.state = 'idle in transaction' and l.granted
     and (case $1 when 'advisory' then l.locktype = 'advisory' else l.relation = to_regclass($1) end)";
 
+/// What is looked into.
+#[derive(Debug, Clone)]
+pub(crate) struct Sight {
+    /// URL of the locks' Redis.
+    pub(crate) locks: String,
+    /// URLs of the servers of redlock; may be empty.
+    pub(crate) redlock: Vec<String>,
+    pub(crate) database: PgPool,
+}
+
 /// Waits until the victim, who is alone, is in its section. Returns how that was seen.
 ///
 /// # Errors
 /// It is not seen there in time.
-pub(super) async fn inside(bed: &Bed, strategy: Strategy, event: i64) -> anyhow::Result<String> {
+pub(crate) async fn inside(sight: &Sight, strategy: Strategy, event: i64) -> anyhow::Result<String> {
     let deadline = Instant::now() + INSIDE;
     loop {
-        if let Some(seen) = seen(bed, strategy, event).await? {
+        if let Some(seen) = seen(sight, strategy, event).await? {
             return Ok(seen);
         }
         if Instant::now() > deadline {
@@ -39,33 +49,33 @@ pub(super) async fn inside(bed: &Bed, strategy: Strategy, event: i64) -> anyhow:
     }
 }
 
-async fn seen(bed: &Bed, strategy: Strategy, event: i64) -> anyhow::Result<Option<String>> {
-    let locks = bed.locks.url();
+async fn seen(sight: &Sight, strategy: Strategy, event: i64) -> anyhow::Result<Option<String>> {
+    let locks = &sight.locks;
     let there = async |url: &str, key: &str| anyhow::Ok(redis::ask::<i64>(url, &format!("EXISTS {key}")).await? == 1);
     let held = async |what: &str| {
-        let sessions: i64 = sqlx::query_scalar(IDLE_WITH).bind(what).fetch_one(&bed.database).await?;
+        let sessions: i64 = sqlx::query_scalar(IDLE_WITH).bind(what).fetch_one(&sight.database).await?;
         anyhow::Ok((sessions > 0).then(|| format!("a session is idle in a transaction that holds {what}")))
     };
     let plain = format!("booking:fl:event:{event}");
     Ok(match strategy {
-        Strategy::Redis => there(&locks, &plain).await?.then(|| format!("{plain} exists")),
+        Strategy::Redis => there(locks, &plain).await?.then(|| format!("{plain} exists")),
         Strategy::RedisFenced => {
             let key = fenced_key(event);
-            there(&locks, &key).await?.then(|| format!("{key} exists"))
+            there(locks, &key).await?.then(|| format!("{key} exists"))
         }
         Strategy::Redlock => {
             let mut servers = 0;
-            for (server, _) in &bed.redlock {
-                servers += usize::from(there(&server.url(), &plain).await?);
+            for server in &sight.redlock {
+                servers += usize::from(there(server, &plain).await?);
             }
-            (2 * servers > bed.redlock.len()).then(|| format!("{plain} exists on {servers} servers"))
+            (2 * servers > sight.redlock.len()).then(|| format!("{plain} exists on {servers} servers"))
         }
         Strategy::PgAdvisory => held("advisory").await?,
         Strategy::PgRow => held("booking.events").await?,
         Strategy::PgUnits => held("booking.units").await?,
         Strategy::RedisReserve => {
             let key = format!("booking:r:{{{event}}}:held");
-            there(&locks, &key).await?.then(|| format!("{key} exists"))
+            there(locks, &key).await?.then(|| format!("{key} exists"))
         }
         Strategy::None | Strategy::PgConditional | Strategy::K8sLease => {
             tokio::time::sleep(UNSEEN).await;
@@ -80,16 +90,16 @@ pub(super) fn fenced_key(event: i64) -> String {
 }
 
 /// How long the holder's lease still is, by the clock that it is counted by. `None` where there is none in Redis.
-pub(super) async fn lease_left(bed: &Bed, strategy: Strategy, event: i64) -> anyhow::Result<Option<Duration>> {
-    let url = bed.locks.url();
+pub(crate) async fn lease_left(sight: &Sight, strategy: Strategy, event: i64) -> anyhow::Result<Option<Duration>> {
+    let url = &sight.locks;
     match strategy {
         Strategy::Redis => {
-            let left: i64 = redis::ask(&url, &format!("PTTL booking:fl:event:{event}")).await?;
+            let left: i64 = redis::ask(url, &format!("PTTL booking:fl:event:{event}")).await?;
             Ok(u64::try_from(left).ok().map(Duration::from_millis))
         }
         Strategy::RedisFenced => {
-            let until: String = redis::ask(&url, &format!("HGET {} x", fenced_key(event))).await?;
-            let left = until.parse::<i64>()? - redis::time(&url).await?;
+            let until: String = redis::ask(url, &format!("HGET {} x", fenced_key(event))).await?;
+            let left = until.parse::<i64>()? - redis::time(url).await?;
             Ok(Some(Duration::from_micros(u64::try_from(left).unwrap_or(0))))
         }
         _ => Ok(None),

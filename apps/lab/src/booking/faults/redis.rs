@@ -21,7 +21,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 const READY: Duration = Duration::from_secs(10);
 
 /// One command.
-pub(super) async fn ask<T: FromValue>(url: &str, command: &str) -> anyhow::Result<T> {
+pub(crate) async fn ask<T: FromValue>(url: &str, command: &str) -> anyhow::Result<T> {
     let mut builder = one_attempt(Config::from_url(url)?, ANSWER);
     builder.set_policy(ReconnectPolicy::new_constant(1, 10));
     let client = builder.build()?;
@@ -42,13 +42,13 @@ async fn close(client: &Client) {
 }
 
 /// The server's clock, in microseconds.
-pub(super) async fn time(url: &str) -> anyhow::Result<i64> {
+pub(crate) async fn time(url: &str) -> anyhow::Result<i64> {
     let (seconds, micros): (i64, i64) = ask(url, "TIME").await?;
     Ok(seconds * 1_000_000 + micros)
 }
 
 /// One value out of INFO.
-pub(super) async fn info(url: &str, field: &str) -> anyhow::Result<String> {
+pub(crate) async fn info(url: &str, field: &str) -> anyhow::Result<String> {
     let text: String = ask(url, "INFO server").await?;
     let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     found.map(|value| value.trim().to_owned()).with_context(|| format!("INFO has no {field}"))

@@ -140,7 +140,7 @@ pub(super) async fn run(plan: Plan<'_>) -> anyhow::Result<(Round, Sold)> {
         });
     }
     let mut victim = victim.1;
-    let inside = look::inside(bed, strategy, event).await?;
+    let inside = look::inside(&bed.sight(), strategy, event).await?;
     let work = work(strategy);
     for buyer in 0..BUYERS {
         // Each has a replica that it prefers.
@@ -181,7 +181,7 @@ pub(super) async fn run(plan: Plan<'_>) -> anyhow::Result<(Round, Sold)> {
         inside,
         sold_before,
         injected: injected.evidence,
-        victim: told(purchase.as_ref()),
+        victim: purchase.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string),
         sold_out_under_fault,
         sold_out,
         undisturbed,
@@ -221,15 +221,6 @@ fn signed_ms(to: Instant, from: Instant) -> f64 {
     match to.checked_duration_since(from) {
         Some(later) => later.as_secs_f64() * 1e3,
         None => -from.duration_since(to).as_secs_f64() * 1e3,
-    }
-}
-
-fn told(purchase: Option<&Purchase>) -> String {
-    match purchase {
-        Some(Purchase { answer: Answer::Booked(_), attempts, .. }) => format!("booked at attempt {attempts}"),
-        Some(Purchase { answer: Answer::SoldOut, attempts, .. }) => format!("sold out at attempt {attempts}"),
-        Some(Purchase { answer: Answer::Doubt, attempts, .. }) => format!("nothing, in {attempts} attempts"),
-        None => "nothing".to_owned(),
     }
 }
 

@@ -6,20 +6,13 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::content::{self, Content};
+use crate::seed::bulk::copy;
 use crate::seed::copy::CopyBuffer;
 use crate::seed::ledger::{Chunk, Ledger};
 
 /// Posts in one transaction: about 7 MB, and a twentieth of a second. A multiple of the block within which
 /// comments are counted, so that a chunk's first comment id is known at once.
-const CHUNK: u64 = 5_000;
-
-/// Bytes per message to the server.
-const MESSAGE: usize = 256 * 1024;
-
-/// The chunks of `posts` posts, as ranges of ids.
-pub(super) fn chunks(posts: u64) -> impl Iterator<Item = Range<u64>> {
-    (0..posts.div_ceil(CHUNK)).map(move |n| n * CHUNK + 1..((n + 1) * CHUNK).min(posts) + 1)
-}
+pub(super) const CHUNK: u64 = 5_000;
 
 /// One stream's way into the database; its memory serves chunk after chunk.
 #[derive(Debug)]
@@ -72,47 +65,4 @@ pub(super) async fn authors(db: &mut PgConnection, content: &Content) -> Result<
     })
     .await?;
     Ok(())
-}
-
-/// Sends the rows that `write` makes for each id. Returns how many the server took.
-async fn copy(
-    db: &mut PgConnection,
-    buffer: &mut CopyBuffer,
-    table: &str,
-    columns: &str,
-    ids: Range<u64>,
-    mut write: impl FnMut(&mut CopyBuffer, u64),
-) -> Result<u64, sqlx::Error> {
-    let statement = format!("copy {table} ({columns}) from stdin (format binary)");
-    let mut copy = db.copy_in_raw(&statement).await?;
-    buffer.clear();
-    buffer.begin();
-    for id in ids {
-        write(buffer, id);
-        if buffer.as_bytes().len() >= MESSAGE {
-            copy.send(buffer.as_bytes()).await?;
-            buffer.clear();
-        }
-    }
-    buffer.end();
-    copy.send(buffer.as_bytes()).await?;
-    copy.finish().await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::chunks;
-
-    #[test]
-    fn chunks_cover_every_post_once() {
-        for posts in [1_000, 5_000, 5_001, 12_345] {
-            let mut next = 1;
-            for chunk in chunks(posts) {
-                assert_eq!(chunk.start, next);
-                assert!(chunk.end > chunk.start);
-                next = chunk.end;
-            }
-            assert_eq!(next, posts + 1);
-        }
-    }
 }

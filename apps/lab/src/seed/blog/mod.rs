@@ -13,9 +13,9 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::ledger::{Ledger, Progress};
-use super::structure::{self, Piece};
+use super::structure;
 use super::together::together;
-use super::{Plan, Seeded, session};
+use super::{Plan, Seeded, bulk, session};
 use crate::exit::Failure;
 use crate::screen::{Bar, grouped, note};
 
@@ -28,6 +28,12 @@ const LOCK: i32 = 1;
 
 /// The tables that lose their constraints and indexes for the load; `blog.authors` is too small to gain by it.
 const LARGE_TABLES: [&str; 3] = ["blog.posts", "blog.post_tags", "blog.comments"];
+
+/// What is vacuumed at the end, each list by a connection of its own.
+const VACUUMED: [&[&str]; 2] = [
+    &["vacuum (analyze) blog.posts"],
+    &["vacuum (analyze) blog.comments", "vacuum (analyze) blog.post_tags", "vacuum (analyze) blog.authors"],
+];
 
 /// Fills the blog, or finishes what an interrupted run began.
 ///
@@ -51,8 +57,8 @@ pub(crate) async fn seed(plan: &Plan) -> anyhow::Result<Seeded> {
     let content = Arc::new(Content::new());
     begin(&mut db, plan, &content).await?;
     load_posts(&mut db, plan, &content).await?;
-    restore_structure(&mut db, plan).await?;
-    vacuum(plan).await?;
+    bulk::restore_structure(&mut db, LEDGER.service, plan).await?;
+    bulk::vacuum(plan, &VACUUMED).await?;
     let broken = verify::verify(&mut db, plan, &content).await?;
     if !broken.is_empty() {
         return Err(Failure::Broken(broken).into());
@@ -128,7 +134,8 @@ async fn open_ledger(db: &mut PgConnection, plan: &Plan, content: &Content, trun
 /// Loads the chunks that are not in yet.
 async fn load_posts(db: &mut PgConnection, plan: &Plan, content: &Arc<Content>) -> anyhow::Result<()> {
     let present: HashSet<u64> = LEDGER.chunks(db).await?.iter().map(|chunk| chunk.first).collect();
-    let missing: Arc<[_]> = load::chunks(plan.items).filter(|chunk| !present.contains(&chunk.start)).collect();
+    let missing: Arc<[_]> =
+        bulk::chunks(plan.items, load::CHUNK).filter(|chunk| !present.contains(&chunk.start)).collect();
     let left: u64 = missing.iter().map(|chunk| chunk.end - chunk.start).sum();
     let next = Arc::new(AtomicUsize::new(0));
     together(Bar::new("posts", plan.items, plan.items - left), |steps| {
@@ -152,68 +159,6 @@ async fn load_posts(db: &mut PgConnection, plan: &Plan, content: &Arc<Content>) 
             }
         };
         (0..plan.streams).map(stream).collect()
-    })
-    .await
-}
-
-/// Makes keys and indexes again, those of different tables at the same time, then the foreign keys.
-async fn restore_structure(db: &mut PgConnection, plan: &Plan) -> anyhow::Result<()> {
-    let missing = structure::missing(db, LEDGER.service).await?;
-    let (foreign, own): (Vec<Piece>, Vec<Piece>) = missing.into_iter().partition(|piece| piece.foreign);
-    let mut by_table: Vec<Vec<Piece>> = Vec::new();
-    for piece in own {
-        match by_table.iter_mut().find(|pieces| pieces[0].relation == piece.relation) {
-            Some(pieces) => pieces.push(piece),
-            None => by_table.push(vec![piece]),
-        }
-    }
-    restore_pieces("keys and indexes", by_table, plan).await?;
-    // Foreign keys lock the table that they refer to, which is one and the same: they come one by one.
-    restore_pieces("foreign keys", vec![foreign], plan).await
-}
-
-/// Makes the pieces again, each list in its order and the lists at the same time.
-async fn restore_pieces(label: &'static str, lists: Vec<Vec<Piece>>, plan: &Plan) -> anyhow::Result<()> {
-    let total: usize = lists.iter().map(Vec::len).sum();
-    together(Bar::new(label, total as u64, 0), |steps| {
-        let worker = |pieces: Vec<Piece>| {
-            let (steps, database_url) = (steps.clone(), plan.database_url.clone());
-            async move {
-                let mut db = session::open(&database_url).await?;
-                for piece in &pieces {
-                    structure::restore(&mut db, LEDGER.service, piece)
-                        .await
-                        .with_context(|| format!("cannot make {} of {} again", piece.name, piece.relation))?;
-                    steps.done(1);
-                }
-                Ok(())
-            }
-        };
-        lists.into_iter().map(worker).collect()
-    })
-    .await
-}
-
-/// Statistics for the planner, and visibility and hint bits for readers, before anybody measures; what is
-/// not done here, autovacuum would do in the middle of an experiment.
-async fn vacuum(plan: &Plan) -> anyhow::Result<()> {
-    let lists = [
-        &["vacuum (analyze) blog.posts"][..],
-        &["vacuum (analyze) blog.comments", "vacuum (analyze) blog.post_tags", "vacuum (analyze) blog.authors"],
-    ];
-    together(Bar::new("vacuumed tables", 4, 0), |steps| {
-        let worker = |statements: &'static [&'static str]| {
-            let (steps, database_url) = (steps.clone(), plan.database_url.clone());
-            async move {
-                let mut db = session::open(&database_url).await?;
-                for statement in statements {
-                    sqlx::query(*statement).execute(&mut db).await.context(*statement)?;
-                    steps.done(1);
-                }
-                Ok(())
-            }
-        };
-        lists.into_iter().map(worker).collect()
     })
     .await
 }
