@@ -52,6 +52,7 @@ spec:
       automountServiceAccountToken: {{ not (empty $app.rules) }}
       # Variables such as REDIS_LOCK_PORT of each Service would only be in the way of the settings.
       enableServiceLinks: false
+      shareProcessNamespace: {{ $values.shareProcessNamespace }}
       securityContext: {{- include "common.podSecurity" . | nindent 8 }}
       # The service drains by itself on SIGTERM, so there is no preStop hook: it fails its readiness, serves on, finishes, and closes
       # what it has open, for each of which it allows itself 5 s.

@@ -4,34 +4,32 @@ binary: lab
 secrets: [DATABASE_URL, CACHE_REDIS_URL, LOCK_REDIS_URL]
 stores: [postgres, redis-cache, redis-lock]
 rules:
-  # Where the replicas are, and which process each is.
+  # Where the replicas are.
   - apiGroups: [discovery.k8s.io]
     resources: [endpointslices]
-    verbs: [get, list, watch]
-  - apiGroups: [""]
-    resources: [pods, services]
-    verbs: [get, list, watch]
-  - apiGroups: [apps]
-    resources: [deployments, statefulsets, replicasets]
-    verbs: [get, list, watch]
-  - apiGroups: [coordination.k8s.io]
-    resources: [leases]
-    verbs: [get, list]
+    verbs: [list, watch]
   {{- if .Values.faults.enabled }}
+  - apiGroups: [""]
+    resources: [services]
+    verbs: [get]
+  - apiGroups: [apps]
+    resources: [deployments]
+    verbs: [get]
   # pod-kill, store-restart
   - apiGroups: [""]
     resources: [pods]
-    verbs: [delete]
-  # pause: a signal to a container's process
+    verbs: [get, list, delete]
+  # pod-kill, pause: a signal to a container's process
   - apiGroups: [""]
-    resources: [pods/exec, pods/ephemeralcontainers]
-    verbs: [create, patch]
-  # scale, rollout
+    resources: [pods/exec]
+    verbs: [create, get]
+  # scale, and the contention of bookings over more and more replicas
   - apiGroups: [apps]
-    resources: [deployments/scale, statefulsets/scale]
-    verbs: [get, patch, update]
+    resources: [deployments/scale]
+    verbs: [get, patch]
+  # rollout
   - apiGroups: [apps]
-    resources: [deployments, statefulsets]
+    resources: [deployments]
     verbs: [patch]
   # node-drain, as far as it concerns this namespace
   - apiGroups: [""]
@@ -53,6 +51,7 @@ rules:
     - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
     - {name: PROMETHEUS_URL, value: "http://prometheus:9090"}
     - {name: LAB_DATA, value: /results}
+    - {name: METRICS_LISTEN, value: "0.0.0.0:9080"}
     - {name: RUST_LOG, value: {{ .root.Values.common.log.filter | quote }}}
     {{- include "common.secretEnv" (dict "root" .root "names" (include "app" .root | fromYaml).secrets) | nindent 4 }}
     {{- with .root.Values.common.extraEnv }}
@@ -61,6 +60,8 @@ rules:
   {{- with .root.Values.common.extraEnvFrom }}
   envFrom: {{- toYaml . | nindent 4 }}
   {{- end }}
+  ports:
+    - {name: admin, containerPort: 9080, protocol: TCP}
   resources: {{- toYaml .resources | nindent 4 }}
   securityContext: {{- include "common.containerSecurity" .root | nindent 4 }}
   volumeMounts:
@@ -75,9 +76,16 @@ rules:
 {{- define "lab.pod" -}}
 metadata:
   labels: {{- include "common.podLabels" (dict "root" .root "component" .component "stores" (include "app" .root | fromYaml).stores) | nindent 4 }}
-  {{- with .root.Values.common.podAnnotations }}
-  annotations: {{- toYaml . | nindent 4 }}
-  {{- end }}
+  annotations:
+    {{- if and (eq (first .args) "fault") .root.Values.common.metrics.scrape }}
+    # What is broken on purpose just now: the dashboards mark it.
+    prometheus.io/scrape: "true"
+    prometheus.io/port: "9080"
+    prometheus.io/path: /metrics
+    {{- end }}
+    {{- with .root.Values.common.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 spec:
   restartPolicy: {{ ternary "OnFailure" "Never" (eq .component "seed") }}
   serviceAccountName: {{ include "common.serviceAccountName" .root }}

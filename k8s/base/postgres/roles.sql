@@ -25,3 +25,5 @@ grant connect on database backends to exporter;
 grant blog, booking to lab;
 grant pg_monitor, pg_checkpoint to lab;
 grant pg_monitor to exporter;
+
+create extension if not exists pg_stat_statements;
