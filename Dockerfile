@@ -13,6 +13,8 @@
 ARG RUST_IMAGE=rust:1.95-slim-trixie
 ARG RUN_IMAGE=gcr.io/distroless/cc-debian13:nonroot
 ARG DEV_IMAGE=debian:trixie-slim
+# What cargo builds, and with which features: in a cluster, the strategy k8s-lease and the lab that finds the replicas.
+ARG PACKAGES="-p blog-api -p booking-api -p lab --features booking-api/k8s,lab/k8s"
 
 # What runs: no shell, no package manager, no user who may write a file.
 FROM ${RUN_IMAGE} AS run
@@ -31,30 +33,45 @@ CMD ["/usr/local/bin/lab", "--help"]
 FROM run AS prebuilt
 COPY blog-api booking-api lab /usr/local/bin/
 
-# For `tilt up`: a folder that a live update may write to, and a wrapper that runs the program anew when
-# /app/.restart is touched. The release image keeps its read-only root.
+# For `tilt up`: a folder that a live update may write to, and a wrapper that runs the program anew on SIGHUP, which a live
+# update sends to it. The release image keeps its read-only root.
 FROM ${DEV_IMAGE} AS dev
 RUN install -d -o 65532 -g 65532 /app && \
     printf '%s\n' '#!/bin/sh' \
-    '# Runs a program; runs it anew when /app/.restart is touched; ends as it ends.' \
-    'touch /app/.restart' \
-    'end() { kill -TERM "$pid" 2>/dev/null; wait "$pid"; exit $?; }' \
-    'trap end TERM INT' \
-    'while :; do' \
-    '  seen=$(stat -c %y /app/.restart)' \
+    '# Runs a program; runs it anew on SIGHUP; ends as it ends.' \
+    'again=yes pid=' \
+    'trap '\''[ "$again" = end ] || again=yes; [ -z "$pid" ] || kill -TERM "$pid"'\'' HUP' \
+    'trap '\''again=end; [ -z "$pid" ] || kill -TERM "$pid"'\'' TERM INT' \
+    'while [ "$again" = yes ]; do' \
+    '  again=no' \
     '  "$@" & pid=$!' \
-    '  while [ "$(stat -c %y /app/.restart)" = "$seen" ]; do' \
-    '    kill -0 "$pid" 2>/dev/null || { wait "$pid"; exit $?; }' \
-    '    sleep 0.2' \
+    '  # A signal ends `wait` early; the program is over only when it is gone.' \
+    '  while wait "$pid"; status=$?; kill -0 "$pid" 2>/dev/null; do :; done' \
+    'done' \
+    'exit "$status"' > /usr/local/bin/restarting && chmod 0755 /usr/local/bin/restarting
+# The lab has an image of its own there, and asks for this in the containers of the others.
+RUN printf '%s\n' '#!/bin/sh' \
+    '# Signals each process of a name, as the command of the lab that it stands for: lab signal STOP|CONT|KILL|HUP PROGRAM' \
+    '[ "$1" = signal ] && [ $# -eq 3 ] || { echo "here, the lab can only: lab signal SIGNAL PROGRAM" >&2; exit 64; }' \
+    'found=' \
+    'for comm in /proc/[0-9]*/comm; do' \
+    '  [ "$(cat "$comm" 2>/dev/null)" = "$3" ] || continue' \
+    '  process=${comm#/proc/} process=${process%/comm} state=signalled' \
+    '  kill -"$2" "$process" || exit' \
+    '  # A signal may take a moment.' \
+    '  while [ "$2" = STOP ] && [ -e "/proc/$process" ] && [ "$state" != stopped ]; do' \
+    '    ! grep -q "^State:.T" "/proc/$process/status" || state=stopped' \
     '  done' \
-    '  kill -TERM "$pid" 2>/dev/null; wait "$pid"' \
-    'done' > /usr/local/bin/restarting && chmod 0755 /usr/local/bin/restarting
+    '  found=yes; echo "process $process is $state"' \
+    'done' \
+    '[ "$found" ] || { echo "no process here is called $3" >&2; exit 1; }' > /usr/local/bin/lab && chmod 0755 /usr/local/bin/lab
 USER 65532:65532
 WORKDIR /app
 ENV PATH=/app:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LISTEN=0.0.0.0:8080 ADMIN_LISTEN=0.0.0.0:9080
-COPY --chown=65532:65532 blog-api booking-api lab /app/
-CMD ["lab", "--help"]
+# Whatever the folder holds: Tilt has an image for each program, so that a change of one leaves the others alone.
+COPY --chown=65532:65532 . /app/
+CMD ["sh", "-c", "ls /app"]
 
 # The build runs on the builder's own processor and compiles for the image's: emulation would take an hour.
 FROM --platform=$BUILDPLATFORM ${RUST_IMAGE} AS toolchain
@@ -95,20 +112,39 @@ RUN set -eu; mkdir /skeleton; \
 FROM toolchain AS dependencies
 # Names of functions stay, for backtraces; line tables would be most of the image.
 ENV CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_TERM_COLOR=never SQLX_OFFLINE=true
+ARG PACKAGES
 COPY --from=skeleton /skeleton .
-RUN cargo build --release --locked -p blog-api -p booking-api -p lab --features booking-api/k8s
+RUN cargo build --release --locked $PACKAGES
 
 FROM dependencies AS build
 COPY . .
 # The empty files were compiled later than these were written: without new times, cargo would take them for built.
 RUN set -eu; \
     find apps crates -type f -exec touch {} +; \
-    cargo build --release --locked -p blog-api -p booking-api -p lab --features booking-api/k8s; \
+    cargo build --release --locked $PACKAGES; \
     mkdir /out; \
     for name in blog-api booking-api lab; do \
         find target -maxdepth 3 -type f -path "*release/$name" -exec cp {} /out/ \;; \
         test -x "/out/$name"; \
     done
+
+# For `tilt up` where the host is no Linux: the same as `cargo build`, and as quick the second time, because cargo's folders
+# outlive the build. The binaries come out by `docker build --target binaries --output FOLDER .`.
+FROM toolchain AS dev-build
+ARG PACKAGES
+# Empty: the dev profile. Or --release.
+ARG PROFILE=
+ENV CARGO_TERM_COLOR=never SQLX_OFFLINE=true
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
+    set -eu; \
+    cargo build --locked $PROFILE $PACKAGES; \
+    mkdir /out; \
+    folder=debug; [ -z "$PROFILE" ] || folder=release; \
+    for name in blog-api booking-api lab; do strip --strip-debug -o "/out/$name" "target/$folder/$name"; done
+
+FROM scratch AS binaries
+COPY --from=dev-build /out/ /
 
 # The last stage is the one that is built when none is named.
 FROM run AS release
