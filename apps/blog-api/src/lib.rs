@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod app;
+mod command;
 pub mod config;
 pub mod domain;
 pub mod entry;
@@ -27,6 +28,7 @@ pub mod routes;
 pub mod store;
 
 pub use app::{build, telemetry};
+pub use command::main;
 pub use error::Error;
 pub use headers::{CACHE_STATUS, X_CACHE, X_CACHE_WRITE};
 

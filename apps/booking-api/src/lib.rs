@@ -18,6 +18,7 @@
 
 pub mod app;
 pub mod background;
+mod command;
 pub mod config;
 pub mod domain;
 mod error;
@@ -29,6 +30,7 @@ pub mod store;
 pub mod strategies;
 
 pub use app::{build, telemetry};
+pub use command::main;
 pub use error::{Error, Refused};
 
 /// The schema in PostgreSQL that is all this service's.

@@ -25,6 +25,7 @@
 
 pub mod app;
 pub mod catalog;
+mod command;
 pub mod config;
 pub mod domain;
 pub mod entry;
@@ -40,6 +41,7 @@ pub mod store;
 pub mod strategies;
 
 pub use app::{build, telemetry};
+pub use command::main;
 pub use error::Error;
 pub use headers::{CACHE_STATUS, X_CACHE, X_CACHE_WRITE, X_SEEN_VERSION};
 

@@ -21,6 +21,7 @@
 
 pub mod app;
 mod apply;
+mod command;
 pub mod config;
 mod follow;
 mod lead;
@@ -32,6 +33,7 @@ mod status;
 mod worker;
 
 pub use app::{build, telemetry};
+pub use command::main;
 
 /// The schema in PostgreSQL, which is the shop's.
 pub const SCHEMA: &str = "shop";
