@@ -75,8 +75,8 @@ YAML
 database() { printf 'postgres://%s:%s@postgres:5432/backends' "$1" "$(password postgres-passwords "$1")"; }
 redis() { printf 'redis://%s:%s@%s:6379' "$1" "$(password "$2-passwords" "$1")" "${3:-$2}"; }
 
-passwords postgres-passwords postgres blog booking lab
-passwords redis-cache-passwords blog lab exporter operator
+passwords postgres-passwords postgres blog booking shop lab
+passwords redis-cache-passwords blog shop-api shop-worker lab exporter operator
 passwords redis-lock-passwords booking lab exporter operator
 passwords redlock-passwords booking exporter
 passwords grafana-admin password
@@ -88,6 +88,10 @@ stores booking-api-stores \
     DATABASE_URL "$(database booking)" \
     LOCK_REDIS_URL "$(redis booking redis-lock)" \
     REDLOCK_REDIS_URLS "$(redis booking redlock redlock-0.redlock),$(redis booking redlock redlock-1.redlock),$(redis booking redlock redlock-2.redlock)"
+stores shop-stores \
+    DATABASE_URL "$(database shop)" \
+    CACHE_REDIS_URL "$(redis shop-api redis-cache)" \
+    WORKER_CACHE_REDIS_URL "$(redis shop-worker redis-cache)"
 stores lab-stores \
     DATABASE_URL "$(database lab)" \
     CACHE_REDIS_URL "$(redis lab redis-cache)" \

@@ -100,6 +100,22 @@ for command in flushall 'config get maxmemory' 'keys *' 'get booking:x' 'set oth
     denied redis-cache "$blog" $command
 done
 denied redis-cache "$blog" eval "return redis.call('set', 'other:x', 1)" 0
+shop=$(url shop-stores CACHE_REDIS_URL)
+worker=$(url shop-stores WORKER_CACHE_REDIS_URL)
+[[ $(ask redis-cache "$shop" get shop:none) != *NOPERM* ]] || fail "the shop may not read its own keys"
+[[ $(ask redis-cache "$shop" publish shop:events '{"v":1,"kind":"heartbeat","number":0}') != *NOPERM* ]] || fail "the shop may not publish its events"
+for command in flushall 'get blog:x' 'del blog-naive:x' 'publish other x' 'keys *' 'monitor' 'client kill type pubsub'; do
+    # shellcheck disable=SC2086 # words of a command
+    denied redis-cache "$shop" $command
+done
+denied redis-cache "$shop" eval "return redis.call('del', 'blog:x')" 0
+[[ $(ask redis-cache "$worker" del shop:event:none) != *NOPERM* ]] || fail "the shop's worker may not delete what is stale"
+for command in 'get shop:event:x' 'set shop:event:x 1' 'del shop:tags:x' 'del blog:x' 'publish shop:events x' 'evalsha 0 0' flushall; do
+    # shellcheck disable=SC2086 # words of a command
+    denied redis-cache "$worker" $command
+done
+denied redis-cache "$blog" get shop:event:x
+denied redis-cache "$blog" publish shop:events x
 for command in flushall 'config set maxmemory 1' 'get blog:x' 'debug sleep 0' 'shutdown'; do
     # shellcheck disable=SC2086 # words of a command
     denied redis-lock "$booking" $command
@@ -119,4 +135,8 @@ refused() {
 refused blog-api 'select * from booking.events limit 1'
 refused booking-api 'delete from blog.posts'
 refused booking-api 'create table public.x ()'
+refused shop 'select * from blog.posts limit 1'
+refused shop 'delete from booking.bookings'
+refused blog-api 'select * from shop.products limit 1'
+refused blog-api 'insert into shop.outbox_event_pending (payload) values (decode($$00$$, $$hex$$))'
 refused blog-api 'create role other'

@@ -65,23 +65,68 @@ subjects:
     {{- end }}
 {{- end }}
 
+{{/* Of the replicas, the migration and the test. In a chart of several parts the root has "parts" beside its own:
+     merge (dict "parts" (list "api" "worker")) . */}}
 {{- define "common.networkpolicy" -}}
+{{- if .Values.common.networkPolicy.enabled -}}
+{{ include "common.parts" (dict "root" . "parts" .parts "template" "common.replicasNetworkpolicy") }}
+{{- if .Values.common.migrations.enabled }}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include "common.fullname" . }}-migrate
+  labels: {{- include "common.labels" (dict "root" . "component" "migrate") | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels: {{- include "common.selector" (dict "root" . "component" "migrate") | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  egress:
+    {{- include "common.egress" (dict "stores" (list "postgres")) | nindent 4 }}
+    {{- with .Values.common.networkPolicy.extraEgress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include "common.fullname" . }}-test
+  labels: {{- include "common.labels" (dict "root" . "component" "test") | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels: {{- include "common.selector" (dict "root" . "component" "test") | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  egress:
+    {{- include "common.egress" (dict "stores" list) | nindent 4 }}
+    - to:
+        {{- range .parts | default (list "api") }}
+        {{- $root := ternary (merge (dict "component" .) $) $ (hasKey $ "parts") }}
+        - podSelector:
+            matchLabels: {{- include "common.selector" (dict "root" $root "component" .) | nindent 14 }}
+        {{- end }}
+      ports:
+        - {port: api, protocol: TCP}
+{{- end }}
+{{- end }}
+
+{{- define "common.replicasNetworkpolicy" -}}
 {{- $app := include "app" . | fromYaml -}}
 {{- $values := .Values.common.networkPolicy -}}
-{{- if $values.enabled -}}
+{{- $component := include "common.component" . -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
   name: {{ include "common.fullname" . }}
-  labels: {{- include "common.labels" (dict "root" . "component" "api") | nindent 4 }}
+  labels: {{- include "common.labels" (dict "root" . "component" $component) | nindent 4 }}
 spec:
   podSelector:
-    matchLabels: {{- include "common.selector" (dict "root" . "component" "api") | nindent 6 }}
+    matchLabels: {{- include "common.selector" (dict "root" . "component" $component) | nindent 6 }}
   policyTypes: [Ingress, Egress]
   ingress:
     - ports:
         - {port: api, protocol: TCP}
-      {{- $open := or .Values.common.ingress.enabled (ne .Values.common.service.type "ClusterIP") }}
+      {{- $open := and (eq $component "api") (or .Values.common.ingress.enabled (ne .Values.common.service.type "ClusterIP")) }}
       {{- if and $values.apiFrom (not $open) }}
       from: {{- toYaml $values.apiFrom | nindent 8 }}
       {{- end }}
@@ -105,39 +150,4 @@ spec:
     {{- with $values.extraEgress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-{{- if .Values.common.migrations.enabled }}
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata:
-  name: {{ include "common.fullname" . }}-migrate
-  labels: {{- include "common.labels" (dict "root" . "component" "migrate") | nindent 4 }}
-spec:
-  podSelector:
-    matchLabels: {{- include "common.selector" (dict "root" . "component" "migrate") | nindent 6 }}
-  policyTypes: [Ingress, Egress]
-  egress:
-    {{- include "common.egress" (dict "stores" (list "postgres")) | nindent 4 }}
-    {{- with $values.extraEgress }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-{{- end }}
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata:
-  name: {{ include "common.fullname" . }}-test
-  labels: {{- include "common.labels" (dict "root" . "component" "test") | nindent 4 }}
-spec:
-  podSelector:
-    matchLabels: {{- include "common.selector" (dict "root" . "component" "test") | nindent 6 }}
-  policyTypes: [Ingress, Egress]
-  egress:
-    {{- include "common.egress" (dict "stores" list) | nindent 4 }}
-    - to:
-        - podSelector:
-            matchLabels: {{- include "common.selector" (dict "root" . "component" "api") | nindent 14 }}
-      ports:
-        - {port: api, protocol: TCP}
-{{- end }}
 {{- end }}

@@ -6,27 +6,50 @@
        secrets: [DATABASE_URL]   # its settings that come from the secret of the stores
        stores: [postgres]        # which of postgres, redis-cache, redis-lock it may reach
        rules: []                 # of its role, if it speaks to the API server
+
+     A chart of several programs calls a template once for each of them, through "common.parts": `app` and all that is here then
+     see `.component`, which is "api" where there is none.
 */}}
 
-{{- define "common.name" -}}
-{{ default .Chart.Name .Values.common.nameOverride | trunc 52 | trimSuffix "-" }}
+{{/* A template for several parts of one chart: dict "root" . "parts" (list "api" "worker") "template" "common.pdb"
+     Each is an object of its own, with a name and a selector of its own. What `.Values.worker` says, it says for that part
+     instead of `.Values.common`. Without parts, for the chart as a whole. */}}
+{{- define "common.parts" -}}
+{{- $call := . -}}
+{{- if not .parts }}{{ include .template .root }}{{ end -}}
+{{- range $index, $part := .parts }}
+{{- if $index }}{{ "\n---\n" }}{{ end }}
+{{- $own := dict "common" (default dict (get $call.root.Values $part)) -}}
+{{- $root := omit $call.root "Values" | merge (dict "component" $part "Values" (mergeOverwrite (deepCopy $call.root.Values) $own)) -}}
+{{- include $call.template $root -}}
+{{- end }}
 {{- end }}
 
-{{/* 52 characters and not 63: a Job's or a Service's ending still fits behind it. */}}
+{{- define "common.component" -}}
+{{ default "api" .component }}
+{{- end }}
+
+{{/* A name in full, with that of the part behind it: dict "root" . "name" "shop"
+     52 characters and not 63: a Job's or a Service's ending still fits behind it. */}}
+{{- define "common.named" -}}
+{{- $part := ternary (printf "-%s" .root.component) "" (hasKey .root "component") -}}
+{{ .name | trunc (sub 52 (len $part) | int) | trimSuffix "-" }}{{ $part }}
+{{- end }}
+
+{{- define "common.name" -}}
+{{ include "common.named" (dict "root" . "name" (default .Chart.Name .Values.common.nameOverride)) }}
+{{- end }}
+
 {{- define "common.fullname" -}}
-{{- if .Values.common.fullnameOverride -}}
-{{ .Values.common.fullnameOverride | trunc 52 | trimSuffix "-" }}
-{{- else if contains (include "common.name" .) .Release.Name -}}
-{{ .Release.Name | trunc 52 | trimSuffix "-" }}
-{{- else -}}
-{{ printf "%s-%s" .Release.Name (include "common.name" .) | trunc 52 | trimSuffix "-" }}
-{{- end -}}
+{{- $name := include "common.name" (omit . "component") -}}
+{{- $full := .Values.common.fullnameOverride | default (ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name)) -}}
+{{ include "common.named" (dict "root" . "name" $full) }}
 {{- end }}
 
 {{- define "common.serviceAccountName" -}}
 {{- $account := .Values.common.serviceAccount -}}
 {{- if $account.create -}}
-{{ default (include "common.fullname" .) $account.name }}
+{{ default (include "common.fullname" (omit . "component")) $account.name }}
 {{- else -}}
 {{ default "default" $account.name }}
 {{- end -}}

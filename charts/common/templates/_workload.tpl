@@ -5,21 +5,22 @@ apiVersion: v1
 kind: ConfigMap
 metadata:
   name: {{ include "common.fullname" . }}
-  labels: {{- include "common.labels" (dict "root" . "component" "api") | nindent 4 }}
+  labels: {{- include "common.labels" (dict "root" . "component" (include "common.component" .)) | nindent 4 }}
 data: {{- include "common.config" . | nindent 2 }}
 {{- end }}
 
 {{- define "common.deployment" -}}
 {{- $app := include "app" . | fromYaml -}}
 {{- $values := .Values.common -}}
-{{- $selector := include "common.selector" (dict "root" . "component" "api") -}}
+{{- $component := include "common.component" . -}}
+{{- $selector := include "common.selector" (dict "root" . "component" $component) -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {{ include "common.fullname" . }}
-  labels: {{- include "common.labels" (dict "root" . "component" "api") | nindent 4 }}
+  labels: {{- include "common.labels" (dict "root" . "component" $component) | nindent 4 }}
 spec:
-  {{- if not $values.autoscaling.enabled }}
+  {{- if not (and $values.autoscaling.enabled (eq $component "api")) }}
   replicas: {{ $values.replicas }}
   {{- end }}
   revisionHistoryLimit: 5
@@ -32,7 +33,7 @@ spec:
     matchLabels: {{- $selector | nindent 6 }}
   template:
     metadata:
-      labels: {{- include "common.podLabels" (dict "root" . "component" "api" "stores" $app.stores) | nindent 8 }}
+      labels: {{- include "common.podLabels" (dict "root" . "component" $component "stores" $app.stores) | nindent 8 }}
       annotations:
         # Neither a ConfigMap nor a Secret restarts the pods that have read it.
         checksum/config: {{ include "common.config" . | sha256sum }}
@@ -71,7 +72,7 @@ spec:
       {{- end }}
       {{- include "common.scheduling" . | nindent 6 }}
       containers:
-        - name: {{ .Chart.Name }}
+        - name: {{ $app.binary }}
           image: {{ include "common.image" . }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
           command: {{ $values.command | default (list (printf "/usr/local/bin/%s" $app.binary) "serve") | toJson }}
@@ -119,13 +120,13 @@ apiVersion: v1
 kind: Service
 metadata:
   name: {{ include "common.fullname" . }}
-  labels: {{- include "common.labels" (dict "root" . "component" "api") | nindent 4 }}
+  labels: {{- include "common.labels" (dict "root" . "component" (include "common.component" .)) | nindent 4 }}
   {{- with $values.annotations }}
   annotations: {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
   type: {{ $values.type }}
-  selector: {{- include "common.selector" (dict "root" . "component" "api") | nindent 4 }}
+  selector: {{- include "common.selector" (dict "root" . "component" (include "common.component" .)) | nindent 4 }}
   ports:
     - name: api
       port: {{ $values.port }}
@@ -135,16 +136,20 @@ spec:
       nodePort: {{ $values.nodePort }}
       {{- end }}
 ---
+{{ include "common.podsService" . }}
+{{- end }}
+
+{{- define "common.podsService" -}}
 # Has the address of each ready replica, for whoever wants to speak to all of them.
 apiVersion: v1
 kind: Service
 metadata:
   name: {{ include "common.fullname" . }}-pods
-  labels: {{- include "common.labels" (dict "root" . "component" "api") | nindent 4 }}
+  labels: {{- include "common.labels" (dict "root" . "component" (include "common.component" .)) | nindent 4 }}
 spec:
   type: ClusterIP
   clusterIP: None
-  selector: {{- include "common.selector" (dict "root" . "component" "api") | nindent 4 }}
+  selector: {{- include "common.selector" (dict "root" . "component" (include "common.component" .)) | nindent 4 }}
   ports:
     - {name: api, port: 8080, targetPort: api, appProtocol: http}
     - {name: admin, port: 9080, targetPort: admin, appProtocol: http}
@@ -160,7 +165,7 @@ apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
   name: {{ include "common.fullname" . }}
-  labels: {{- include "common.labels" (dict "root" . "component" "api") | nindent 4 }}
+  labels: {{- include "common.labels" (dict "root" . "component" (include "common.component" .)) | nindent 4 }}
   {{- with $values.annotations }}
   annotations: {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -198,7 +203,7 @@ apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:
   name: {{ include "common.fullname" . }}
-  labels: {{- include "common.labels" (dict "root" . "component" "api") | nindent 4 }}
+  labels: {{- include "common.labels" (dict "root" . "component" (include "common.component" .)) | nindent 4 }}
 spec:
   scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ include "common.fullname" . }}}
   minReplicas: {{ $values.minReplicas }}
@@ -218,12 +223,12 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
   name: {{ include "common.fullname" . }}
-  labels: {{- include "common.labels" (dict "root" . "component" "api") | nindent 4 }}
+  labels: {{- include "common.labels" (dict "root" . "component" (include "common.component" .)) | nindent 4 }}
 spec:
   maxUnavailable: {{ $values.maxUnavailable }}
   # A replica that is not ready serves nobody: it must not hold up the drain of its node.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
-    matchLabels: {{- include "common.selector" (dict "root" . "component" "api") | nindent 6 }}
+    matchLabels: {{- include "common.selector" (dict "root" . "component" (include "common.component" .)) | nindent 6 }}
 {{- end }}
 {{- end }}

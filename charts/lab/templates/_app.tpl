@@ -105,11 +105,24 @@ spec:
     {{- end }}
 {{- end }}
 
+{{/* A Job that fills a service's tables: dict "root" . "service" "blog" "rows" "posts" */}}
+{{- define "lab.seed" -}}
+{{- $seed := .root.Values.seed -}}
+{{- $spec := include "lab.seedSpec" (merge . (dict "args"
+  (list .service "seed" (printf "--%s" .rows) (get $seed .rows | int64 | toString) "--streams" ($seed.streams | toString)))) -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  # A Job cannot be changed: another specification is another Job.
+  name: {{ include "common.fullname" .root }}-seed-{{ .service }}-{{ $spec | sha256sum | trunc 6 }}
+  labels: {{- include "common.labels" (dict "root" .root "component" "seed") | nindent 4 }}
+spec: {{- $spec | nindent 2 }}
+{{- end }}
+
 {{- define "lab.seedSpec" -}}
-backoffLimit: {{ .Values.seed.backoffLimit }}
-activeDeadlineSeconds: {{ .Values.seed.activeDeadlineSeconds }}
+{{- $seed := .root.Values.seed -}}
+backoffLimit: {{ $seed.backoffLimit }}
+activeDeadlineSeconds: {{ $seed.activeDeadlineSeconds }}
 template:
-  {{- include "lab.pod" (dict "root" . "component" "seed" "token" false
-    "args" (list "blog" "seed" "--posts" (.Values.seed.posts | int64 | toString) "--streams" (.Values.seed.streams | toString))
-    "resources" .Values.seed.resources) | nindent 2 }}
+  {{- include "lab.pod" (dict "root" .root "component" "seed" "token" false "args" .args "resources" $seed.resources) | nindent 2 }}
 {{- end }}

@@ -3,7 +3,7 @@
 set -euo pipefail
 trap 'exit 0' TERM INT
 
-for name in blog booking lab; do
+for name in blog booking shop lab; do
     if [[ ! -s /passwords/$name ]]; then
         echo "roles.sh: the secret postgres-passwords has no password for $name: run k8s/make-secrets.sh" >&2
         exit 1
