@@ -3,7 +3,7 @@
 #   docker build -t redis-in-real-backends:0.1.0 .
 #   docker buildx build --platform linux/amd64,linux/arm64 -t REGISTRY/redis-in-real-backends:0.1.0 --push .
 #
-# From binaries that a Linux host has built already (FOLDER holds blog-api, booking-api and lab):
+# From binaries that a Linux host has built already (FOLDER holds them, and nothing else):
 #
 #   docker build -f Dockerfile --target prebuilt -t redis-in-real-backends:0.1.0 FOLDER
 #   docker build -f Dockerfile --target dev      -t redis-in-real-backends:dev   FOLDER
@@ -13,13 +13,15 @@
 ARG RUST_IMAGE=rust:1.95-slim-trixie
 ARG RUN_IMAGE=gcr.io/distroless/cc-debian13:nonroot
 ARG DEV_IMAGE=debian:trixie-slim
-# What cargo builds, and with which features: in a cluster, the strategy k8s-lease and the lab that finds the replicas.
-ARG PACKAGES="-p blog-api -p booking-api -p lab --features booking-api/k8s,lab/k8s"
+# The programs, and with which features they are built: in a cluster, the strategy k8s-lease and the lab that finds the replicas.
+# scripts/programs.sh reads these two lines.
+ARG PROGRAMS="blog-api booking-api shop-api shop-worker lab"
+ARG FEATURES="booking-api/k8s,lab/k8s"
 
 # What runs: no shell, no package manager, no user who may write a file.
 FROM ${RUN_IMAGE} AS run
 LABEL org.opencontainers.image.title="redis-in-real-backends" \
-    org.opencontainers.image.description="blog-api, booking-api and lab" \
+    org.opencontainers.image.description="the services of redis-in-real-backends, and the lab" \
     org.opencontainers.image.licenses="Apache-2.0 OR MIT"
 # By number: the kubelet cannot see that a name is not root's.
 USER 65532:65532
@@ -31,7 +33,7 @@ ENV LISTEN=0.0.0.0:8080 ADMIN_LISTEN=0.0.0.0:9080 LOG_FORMAT=json
 CMD ["/usr/local/bin/lab", "--help"]
 
 FROM run AS prebuilt
-COPY blog-api booking-api lab /usr/local/bin/
+COPY . /usr/local/bin/
 
 # For `tilt up`: a folder that a live update may write to, and a wrapper that runs the program anew on SIGHUP, which a live
 # update sends to it. The release image keeps its read-only root.
@@ -112,18 +114,19 @@ RUN set -eu; mkdir /skeleton; \
 FROM toolchain AS dependencies
 # Names of functions stay, for backtraces; line tables would be most of the image.
 ENV CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_TERM_COLOR=never SQLX_OFFLINE=true
-ARG PACKAGES
+ARG PROGRAMS
+ARG FEATURES
 COPY --from=skeleton /skeleton .
-RUN cargo build --release --locked $PACKAGES
+RUN cargo build --release --locked $(printf -- '-p %s ' $PROGRAMS) --features "$FEATURES"
 
 FROM dependencies AS build
 COPY . .
 # The empty files were compiled later than these were written: without new times, cargo would take them for built.
 RUN set -eu; \
     find apps crates -type f -exec touch {} +; \
-    cargo build --release --locked $PACKAGES; \
+    cargo build --release --locked $(printf -- '-p %s ' $PROGRAMS) --features "$FEATURES"; \
     mkdir /out; \
-    for name in blog-api booking-api lab; do \
+    for name in $PROGRAMS; do \
         find target -maxdepth 3 -type f -path "*release/$name" -exec cp {} /out/ \;; \
         test -x "/out/$name"; \
     done
@@ -131,17 +134,18 @@ RUN set -eu; \
 # For `tilt up` where the host is no Linux: the same as `cargo build`, and as quick the second time, because cargo's folders
 # outlive the build. The binaries come out by `docker build --target binaries --output FOLDER .`.
 FROM toolchain AS dev-build
-ARG PACKAGES
+ARG PROGRAMS
+ARG FEATURES
 # Empty: the dev profile. Or --release.
 ARG PROFILE=
 ENV CARGO_TERM_COLOR=never SQLX_OFFLINE=true
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
     set -eu; \
-    cargo build --locked $PROFILE $PACKAGES; \
+    cargo build --locked $PROFILE $(printf -- '-p %s ' $PROGRAMS) --features "$FEATURES"; \
     mkdir /out; \
     folder=debug; [ -z "$PROFILE" ] || folder=release; \
-    for name in blog-api booking-api lab; do strip --strip-debug -o "/out/$name" "target/$folder/$name"; done
+    for name in $PROGRAMS; do strip --strip-debug -o "/out/$name" "target/$folder/$name"; done
 
 FROM scratch AS binaries
 COPY --from=dev-build /out/ /

@@ -8,7 +8,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-programs=(blog-api booking-api lab)
+# shellcheck source=scripts/programs.sh
+. scripts/programs.sh
 folder=${1:?FOLDER is missing}
 shift
 profile='' where=host
@@ -34,7 +35,7 @@ if [[ $where == docker ]]; then
     DOCKER_BUILDKIT=1 docker build --progress plain --target binaries --build-arg "PROFILE=$profile" --output "$fresh" .
 else
     # The queries are checked against .sqlx, not against a database that the environment happens to name.
-    SQLX_OFFLINE=true cargo build --locked ${profile:+"$profile"} -p blog-api -p booking-api -p lab --features booking-api/k8s,lab/k8s
+    SQLX_OFFLINE=true cargo build --locked ${profile:+"$profile"} "${packages[@]}" --features "$features"
     built=${CARGO_TARGET_DIR:-target}/debug
     [[ -z $profile ]] || built=${CARGO_TARGET_DIR:-target}/release
     for program in "${programs[@]}"; do

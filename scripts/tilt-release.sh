@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # For the Tiltfile: installs or upgrades the release of a chart, and prints as YAML what Tilt watches; or removes it.
 #
-#   scripts/tilt-release.sh apply NAME [ARGUMENT OF HELM...]     TILT_IMAGE_0 is the image that Tilt has built
+#   scripts/tilt-release.sh apply NAME [ARGUMENT OF HELM...]     TILT_IMAGE_0 is the image that Tilt has built (1: of the worker)
 #   scripts/tilt-release.sh delete NAME
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -26,11 +26,16 @@ fi
 # What an interrupted helm leaves would refuse every later one.
 kube delete secret --selector "owner=helm,name=$name,status in (pending-install,pending-upgrade,pending-rollback)" >&2
 
+command="{restarting,/app/$name,serve}" worker=()
 case $name in
     lab) command='{/app/lab}' ;;
-    *) command="{restarting,/app/$name,serve}" ;;
+    shop)
+        command='{restarting,/app/shop-api,serve}'
+        worker=(--set "worker.image.repository=${TILT_IMAGE_1%:*}" --set "worker.image.tag=${TILT_IMAGE_1##*:}"
+            --set 'worker.command={restarting,/app/shop-worker,serve}')
+        ;;
 esac
-helm upgrade --install "$name" "charts/$name" "$@" \
+helm upgrade --install "$name" "charts/$name" "$@" ${worker[@]+"${worker[@]}"} \
     --set "common.image.repository=${TILT_IMAGE_0%:*}" --set "common.image.tag=${TILT_IMAGE_0##*:}" \
     --set "common.command=$command" --set common.securityContext.readOnlyRootFilesystem=false \
     --set common.server.drainSeconds=0 --set common.log.format=text |
@@ -45,6 +50,6 @@ case $name in
             exit 1
         fi
         kube logs --selector "$(of migrate)" --tail=5 >&2
-        kube get deployment --selector "$(of api)" --output yaml
+        kube get deployment --selector "app.kubernetes.io/instance=$name,app.kubernetes.io/component in (api,worker)" --output yaml
         ;;
 esac

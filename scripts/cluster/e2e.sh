@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cluster/needs.sh
 . scripts/cluster/needs.sh
+# shellcheck source=scripts/programs.sh
+. scripts/programs.sh
 
 readonly namespace=backends image=redis-in-real-backends:0.1.0
 base=k8s/without-grafana
@@ -62,7 +64,7 @@ finish() {
         done
     fi
     if [[ ${KEEP:-} != 1 ]]; then
-        helm uninstall lab booking-api blog-api --namespace "$namespace" --ignore-not-found >/dev/null 2>&1 || true
+        helm uninstall lab shop booking-api blog-api --namespace "$namespace" --ignore-not-found >/dev/null 2>&1 || true
         kubectl delete namespace "$namespace" --ignore-not-found --wait=false >/dev/null 2>&1 || true
     fi
     exit "$status"
@@ -87,9 +89,9 @@ experiment() {
 if [[ ${SKIP_BUILD:-} != 1 ]]; then
     part "the image, from programs built on this machine"
     command -v cargo >/dev/null || fail "cargo is missing: https://rustup.rs"
-    SQLX_OFFLINE=true cargo build --release --locked -p blog-api -p booking-api -p lab --features booking-api/k8s,lab/k8s
+    SQLX_OFFLINE=true cargo build --release --locked "${packages[@]}" --features "$features"
     folder=$(mktemp -d)
-    for name in blog-api booking-api lab; do
+    for name in "${programs[@]}"; do
         strip -o "$folder/$name" "${CARGO_TARGET_DIR:-target}/release/$name"
     done
     docker build --quiet --file Dockerfile --target prebuilt --tag "$image" "$folder"
@@ -100,13 +102,14 @@ if [[ ${SKIP_BUILD:-} != 1 ]]; then
     kind load docker-image "$image" --name "$cluster"
 fi
 
-part "from nothing to 500,000 posts"
+part "from nothing to 500,000 posts and 100,000 products"
 begun=$SECONDS
 kubectl apply --kustomize "$base" >/dev/null
 k8s/make-secrets.sh >/dev/null
 # All at once: who needs something waits for it. Two of each migration and of the seeding, to see that they get along.
 helm install blog-api charts/blog-api --namespace "$namespace" >/dev/null
 helm install booking-api charts/booking-api --namespace "$namespace" >/dev/null
+helm install shop charts/shop --namespace "$namespace" >/dev/null
 helm install lab charts/lab --namespace "$namespace" --set faults.nodes=true >/dev/null
 twin() {
     kube get job "$1" --output json | python3 -c '
@@ -123,15 +126,18 @@ print(json.dumps(job))' "$2" | kubectl create --filename - >/dev/null
 job_of() { kube get job --selector "app.kubernetes.io/component=$1,app.kubernetes.io/instance=$2" --output 'jsonpath={.items[0].metadata.name}'; }
 twin "$(job_of migrate blog-api)" migrate-twin
 twin "$(job_of seed lab)" seed-twin
-settle statefulset/postgres statefulset/redis-cache statefulset/redis-lock statefulset/prometheus deployment/blog-api deployment/booking-api
+settle statefulset/postgres statefulset/redis-cache statefulset/redis-lock statefulset/prometheus \
+    deployment/blog-api deployment/booking-api deployment/shop-api deployment/shop-worker
 say "all pods ready after $((SECONDS - begun)) s"
 kube wait --for=condition=complete job --all --timeout=240s >/dev/null || fail "a Job did not complete within 240 s"
 took=$((SECONDS - begun))
-say "500,000 posts after $took s"
+say "500,000 posts and 100,000 products after $took s"
 ((took < 240)) || fail "it took $took s, and 240 s is the most"
 kube logs "job/$(job_of seed lab)" | tail -n 2
 posts=$(kube exec postgres-0 --container postgres -- psql -U postgres -d backends -tAc 'select count(*) from blog.posts')
 [[ $posts == 500000 ]] || fail "there are $posts posts"
+products=$(kube exec postgres-0 --container postgres -- psql -U postgres -d backends -tAc 'select count(*) from shop.products')
+[[ $products == 100000 ]] || fail "there are $products products"
 
 part "starts"
 kube get pods --selector app.kubernetes.io/component=api --output json | python3 -c '
@@ -145,7 +151,7 @@ for pod in json.load(sys.stdin)["items"]:
     print(f"{name}: ready {(ready - started).seconds} s after its process started")'
 
 part "helm test"
-for chart in blog-api booking-api; do
+for chart in blog-api booking-api shop; do
     helm test "$chart" --namespace "$namespace" --logs | sed -n '/^POD LOGS/,$p'
 done
 
@@ -165,6 +171,7 @@ kill "$forward"
 forward=
 
 scripts/cluster/walls.sh
+scripts/cluster/worker.sh
 
 experiment fault-rollout
 experiment fault-pod-kill
@@ -237,7 +244,7 @@ if [[ ${KEEP:-} == 1 ]]; then
     exit 0
 fi
 part "uninstall"
-helm uninstall lab booking-api blog-api --namespace "$namespace" >/dev/null
+helm uninstall lab shop booking-api blog-api --namespace "$namespace" >/dev/null
 left=$(kube get all,configmap,secret,serviceaccount,role,rolebinding,ingress,networkpolicy,pdb,hpa,cronjob,job,pvc --output name \
     --selector 'app.kubernetes.io/managed-by=Helm' | grep -v -e '^pod/' || true)
 [[ -z $left ]] || fail "the charts left behind: $left"

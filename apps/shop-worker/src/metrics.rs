@@ -41,6 +41,21 @@ pub const UNCONFIRMED: &str = "shop_worker_unconfirmed_total";
 /// 1 while there is a subscription, else 0.
 pub const SUBSCRIBED: &str = "shop_worker_subscribed";
 
+/// Every `how` of a gap.
+const HOWS: [&str; 5] = ["number", "heartbeat", "lagged", "connection", "silence"];
+/// Every `what` and `reason` of what is kept aside; `number`: published under a number that the table does not have.
+const ASIDE: [(&str, &str); 9] = [
+    ("event", "version"),
+    ("event", "kind"),
+    ("event", "malformed"),
+    ("event", "too_long"),
+    ("message", "version"),
+    ("message", "kind"),
+    ("message", "malformed"),
+    ("message", "too_long"),
+    ("message", "number"),
+];
+
 /// The histograms, for a recorder that wants their buckets set: each takes [`BUCKETS`].
 pub const HISTOGRAMS: &[&str] = &[DELAY];
 /// Buckets in seconds: 1 ms to 30 s.
@@ -90,6 +105,14 @@ impl Metrics {
         describe_counter!(HEARTBEATS_MISSED, Unit::Count, "Heartbeats that did not come in time");
         describe_counter!(KEPT_ASIDE, Unit::Count, "Events and messages that were not understood");
         describe_counter!(UNCONFIRMED, Unit::Count, "Batches whose deletions were not all confirmed at once");
+        // What should stay 0 is visible as 0, and the first one of its kind counts as an increase.
+        for how in HOWS {
+            counter!(GAPS_NOTICED, "how" => how).increment(0);
+            counter!(GAPS_REPAIRED, "how" => how).increment(0);
+        }
+        for (what, reason) in ASIDE {
+            counter!(KEPT_ASIDE, "what" => what, "reason" => reason).increment(0);
+        }
         let gauges = Gauges {
             leader: gauge!(LEADER),
             position: gauge!(POSITION),

@@ -2,8 +2,8 @@
 """Writes dashboards/*.json: make_dashboards.py, or make_dashboards.py --check to see whether they are up to date.
 
 A dashboard in JSON is a thousand lines of which thirty matter. Those are in generator/, a module for each dashboard: one call for
-each panel, with its queries, its unit, and how to read it. A new dashboard is a module, its name below, and a line in
-kustomization.yaml.
+each panel, with its queries, its unit, and how to read it. A row on a subject of its own may be a module, too, which a dashboard
+calls. A new dashboard is a module, its name below, and a line in kustomization.yaml.
 """
 
 import pathlib

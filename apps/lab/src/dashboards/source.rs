@@ -22,10 +22,11 @@ const DASHBOARDS: [(&str, &str); 4] = [
 ];
 
 /// The files of Prometheus' rules.
-const RULES: [(&str, &str); 4] = [
+const RULES: [(&str, &str); 5] = [
     ("cache", base!("prometheus/rules/cache.yaml")),
     ("lock", base!("prometheus/rules/lock.yaml")),
     ("service", base!("prometheus/rules/service.yaml")),
+    ("shop", base!("prometheus/rules/shop.yaml")),
     ("stores", base!("prometheus/rules/stores.yaml")),
 ];
 

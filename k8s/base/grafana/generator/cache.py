@@ -1,5 +1,6 @@
 """What the cache spares the database, and whether it may be believed."""
 
+from . import invalidation
 from .dashboard import Dashboard
 from .queries import BAD, BREAKER, FAIR, GOOD, HITS, R, REFUSED, UP, ZERO_IS_GOOD, quantiles, rate, total
 
@@ -83,6 +84,8 @@ def build():
     d.lines("Relay: time of a batch", "From BEGIN to COMMIT. The rows are locked meanwhile.", quantiles("outbox_relay_duration_seconds"), "s", log=True)
     d.lines("Commits in doubt", "COMMITs whose answer was lost; each was looked into, and answered by what was found.",
             [(f"increase(outbox_commits_in_doubt_total{{$sel}}{R})", "{{pod}}")], "short")
+
+    invalidation.row(d)
 
     d.row("Redis away")
     d.states("Breaker", "Open while Redis does not answer in time. One replica alone: its node or its connection; all of them: Redis.",

@@ -35,6 +35,7 @@ def total(metric, where=""):
 
 
 HITS = 'outcome=~"near_hit|hit|stale|negative"'
+STALE = 'outcome="stale"'
 REFUSED = 'result=~"refused|epoch_changed"'
 TIMEOUT = 'outcome="timeout"'
 FAULT = 'status=~"5.."'

@@ -30,7 +30,7 @@ def build():
     d.lines("Transactions", "Committed and rolled back. A read of the services is one statement, and so one transaction.",
             [(f"rate(pg_stat_database_xact_commit{{{db}}}{R})", "committed"), (f"rate(pg_stat_database_xact_rollback{{{db}}}{R})", "rolled back")], "reqps")
     d.lines("Connections by role", "Sessions of each service, watchers included.",
-            [(f'sum by (usename) (pg_stat_activity_count{{{pg}, usename=~"blog|booking|lab|exporter"}})', "{{usename}}"), (f"max(pg_settings_max_connections{{{pg}}})", "most")],
+            [(f'sum by (usename) (pg_stat_activity_count{{{pg}, usename=~"blog|booking|shop|lab|exporter"}})', "{{usename}}"), (f"max(pg_settings_max_connections{{{pg}}})", "most")],
             "short", stack=False)
     d.lines("Connections by state", "idle in transaction: somebody holds locks and does nothing. docs/runbooks/postgres-idle-in-transaction.md.",
             [(f'sum by (state) (pg_stat_activity_count{{{db}, state=~"active|idle|idle in transaction"}})', "{{state}}")], "short", stack=True)
@@ -39,7 +39,7 @@ def build():
             "percentunit", high=1)
     d.lines("Rows", "Read and written. fetched falls when the cache works.",
             [(f"rate(pg_stat_database_tup_{what}{{{db}}}{R})", what) for what in ("fetched", "inserted", "updated", "deleted")], "reqps", log=True)
-    d.lines("Longest transaction", "By role.", [(f'max by (usename) (pg_stat_activity_max_tx_duration{{{pg}, usename=~"blog|booking|lab|exporter"}})', "{{usename}}")], "s")
+    d.lines("Longest transaction", "By role.", [(f'max by (usename) (pg_stat_activity_max_tx_duration{{{pg}, usename=~"blog|booking|shop|lab|exporter"}})', "{{usename}}")], "s")
     d.lines("Locks", "Held or waited for, by kind.", [(f"sum by (mode) (pg_locks_count{{{db}}})", "{{mode}}")], "short")
     d.lines("Size", "Of the database on its volume.", [(f"pg_database_size_bytes{{{db}}}", "{{datname}}")], "bytes")
     d.lines("Checkpoints", "Time spent on writing them. Long ones beside slow writes: the volume is the limit.",
