@@ -3,20 +3,22 @@
 #   docker build -t redis-in-real-backends:0.1.0 .
 #   docker buildx build --platform linux/amd64,linux/arm64 -t REGISTRY/redis-in-real-backends:0.1.0 --push .
 #
-# From binaries that a Linux host has built already (FOLDER holds them, and nothing else):
+# From binaries that a Linux host has built already (FOLDER holds them, and nothing else); scripts/image.sh does all of it:
 #
 #   docker build -f Dockerfile --target prebuilt -t redis-in-real-backends:0.1.0 FOLDER
 #   docker build -f Dockerfile --target dev      -t redis-in-real-backends:dev   FOLDER
+#
+# The services are one program there, each by a link of its name: what they share is most of each of them.
 #
 # The system libraries are Debian 13's in all stages: a binary of an older host runs, one of a newer host may not.
 
 ARG RUST_IMAGE=rust:1.95-slim-trixie
 ARG RUN_IMAGE=gcr.io/distroless/cc-debian13:nonroot
 ARG DEV_IMAGE=debian:trixie-slim
-# The programs, and with which features they are built: in a cluster, the strategy k8s-lease and the lab that finds the replicas.
-# scripts/programs.sh reads these two lines.
-ARG PROGRAMS="blog-api booking-api shop-api shop-worker lab"
-ARG FEATURES="booking-api/k8s,lab/k8s"
+# scripts/programs.sh reads this line, too.
+ARG SERVICES="blog-api booking-api shop-api shop-worker"
+# What cargo builds for the image. The features: in a cluster, the strategy k8s-lease and the lab that finds the replicas.
+ARG PACKAGES="-p backends -p lab --features backends/k8s,lab/k8s"
 
 # What runs: no shell, no package manager, no user who may write a file.
 FROM ${RUN_IMAGE} AS run
@@ -114,19 +116,20 @@ RUN set -eu; mkdir /skeleton; \
 FROM toolchain AS dependencies
 # Names of functions stay, for backtraces; line tables would be most of the image.
 ENV CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_TERM_COLOR=never SQLX_OFFLINE=true
-ARG PROGRAMS
-ARG FEATURES
+ARG PACKAGES
 COPY --from=skeleton /skeleton .
-RUN cargo build --release --locked $(printf -- '-p %s ' $PROGRAMS) --features "$FEATURES"
+RUN cargo build --release --locked $PACKAGES
 
 FROM dependencies AS build
+ARG SERVICES
 COPY . .
 # The empty files were compiled later than these were written: without new times, cargo would take them for built.
 RUN set -eu; \
     find apps crates -type f -exec touch {} +; \
-    cargo build --release --locked $(printf -- '-p %s ' $PROGRAMS) --features "$FEATURES"; \
+    cargo build --release --locked $PACKAGES; \
     mkdir /out; \
-    for name in $PROGRAMS; do \
+    for name in $SERVICES; do ln -s backends "/out/$name"; done; \
+    for name in backends lab; do \
         find target -maxdepth 3 -type f -path "*release/$name" -exec cp {} /out/ \;; \
         test -x "/out/$name"; \
     done
@@ -134,18 +137,17 @@ RUN set -eu; \
 # For `tilt up` where the host is no Linux: the same as `cargo build`, and as quick the second time, because cargo's folders
 # outlive the build. The binaries come out by `docker build --target binaries --output FOLDER .`.
 FROM toolchain AS dev-build
-ARG PROGRAMS
-ARG FEATURES
+ARG SERVICES
 # Empty: the dev profile. Or --release.
 ARG PROFILE=
 ENV CARGO_TERM_COLOR=never SQLX_OFFLINE=true
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
     set -eu; \
-    cargo build --locked $PROFILE $(printf -- '-p %s ' $PROGRAMS) --features "$FEATURES"; \
+    cargo build --locked $PROFILE $(printf -- '-p %s ' $SERVICES) -p lab --features booking-api/k8s,lab/k8s; \
     mkdir /out; \
     folder=debug; [ -z "$PROFILE" ] || folder=release; \
-    for name in $PROGRAMS; do strip --strip-debug -o "/out/$name" "target/$folder/$name"; done
+    for name in $SERVICES lab; do strip --strip-debug -o "/out/$name" "target/$folder/$name"; done
 
 FROM scratch AS binaries
 COPY --from=dev-build /out/ /

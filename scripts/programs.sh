@@ -1,7 +1,9 @@
 # shellcheck shell=bash disable=SC2034 # used by those who source it
-# The programs of the image, and the features that they have in a cluster; sourced at the top of the repository. The Dockerfile has
-# the lists, since its builds may see no script.
-read -r -a programs <<<"$(sed -n 's/^ARG PROGRAMS="\(.*\)"$/\1/p' Dockerfile)"
-features=$(sed -n 's/^ARG FEATURES="\(.*\)"$/\1/p' Dockerfile)
+# The programs, for the scripts that build each of them; sourced at the top of the repository. The Dockerfile has the list of the
+# services, since its builds may see no script.
+read -r -a services <<<"$(sed -n 's/^ARG SERVICES="\(.*\)"$/\1/p' Dockerfile)"
+programs=("${services[@]}" lab)
 packages=()
 for program in "${programs[@]}"; do packages+=(-p "$program"); done
+# In a cluster: the strategy k8s-lease, and the lab that finds the replicas.
+features=booking-api/k8s,lab/k8s

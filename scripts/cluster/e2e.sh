@@ -11,8 +11,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cluster/needs.sh
 . scripts/cluster/needs.sh
-# shellcheck source=scripts/programs.sh
-. scripts/programs.sh
 
 readonly namespace=backends image=redis-in-real-backends:0.1.0
 base=k8s/without-grafana
@@ -89,13 +87,7 @@ experiment() {
 if [[ ${SKIP_BUILD:-} != 1 ]]; then
     part "the image, from programs built on this machine"
     command -v cargo >/dev/null || fail "cargo is missing: https://rustup.rs"
-    SQLX_OFFLINE=true cargo build --release --locked "${packages[@]}" --features "$features"
-    folder=$(mktemp -d)
-    for name in "${programs[@]}"; do
-        strip -o "$folder/$name" "${CARGO_TARGET_DIR:-target}/release/$name"
-    done
-    docker build --quiet --file Dockerfile --target prebuilt --tag "$image" "$folder"
-    rm -rf "$folder"
+    scripts/image.sh "$image"
     size=$(docker save "$image" | gzip | wc -c)
     say "$((size / 1000000)) MB compressed"
     ((size < 40000000)) || fail "the image has $size bytes compressed, and 40 MB is the most"
