@@ -10,7 +10,6 @@ pub(crate) mod contention;
 pub(crate) mod faults;
 pub(crate) mod judge;
 pub(crate) mod ledger;
-pub(crate) mod metrics;
 pub(crate) mod strategy;
 pub(crate) mod system;
 

@@ -10,7 +10,9 @@ use crate::blog::performance::PerformanceArgs;
 use crate::booking::concurrent::ConcurrentArgs;
 use crate::booking::contention::ContentionArgs;
 use crate::booking::faults::FaultsArgs;
+use crate::fleet::Service;
 use crate::lock_bench::LockBenchArgs;
+use crate::shop;
 use crate::target::{BookingStoreArgs, BookingTargetArgs, TargetArgs};
 pub(crate) use parse::{one_line, parse};
 pub(crate) use urls::{database_url, redis_url};
@@ -129,6 +131,7 @@ pub(crate) struct PerformanceCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
     Blog,
+    Shop,
     Booking,
 }
 
@@ -141,6 +144,10 @@ pub(crate) struct UpArgs {
     /// How many posts the blog has (1000 to 5000000); more than there are grows the data, fewer needs --fresh
     #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(POSTS))]
     pub(crate) posts: u64,
+
+    /// How many products the shop has (1000 to 2000000); another number than there are replaces them
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(shop::PRODUCTS))]
+    pub(crate) products: u64,
 
     /// How many replicas of each service run (1 to 16)
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
@@ -195,11 +202,27 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) booking_admin_port: u16,
 
-    /// Use this PostgreSQL instead of a private one (the schemas `blog`, `booking` and `lab` of the database named)
+    /// API port of the first replica of shop-api, the others follow it; 0 picks free ones
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) shop_api_port: u16,
+
+    /// Admin port of the first replica of shop-api, the others follow it; 0 picks free ones
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) shop_admin_port: u16,
+
+    /// Port of the first shop-worker, on which it says how it stands, the other follows it; 0 picks free ones
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) shop_worker_port: u16,
+
+    /// Admin port of the first shop-worker, the other follows it; 0 picks free ones
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) shop_worker_admin_port: u16,
+
+    /// Use this PostgreSQL instead of a private one (the schemas `blog`, `shop`, `booking` and `lab` of the database named)
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
     pub(crate) database_url: Option<String>,
 
-    /// Use this Redis instead of a private one (the keys below `blog:`)
+    /// Use this Redis instead of a private one (the keys below `blog:` and `shop:`)
     #[arg(long, value_name = "URL", env = "CACHE_REDIS_URL", hide_env_values = true, value_parser = redis_url)]
     pub(crate) cache_redis_url: Option<String>,
 
@@ -214,12 +237,35 @@ pub(crate) struct UpArgs {
     /// The booking-api binary [default: the one beside `lab`]
     #[arg(long, value_name = "PATH", env = "LAB_BOOKING_API")]
     pub(crate) booking_api: Option<PathBuf>,
+
+    /// The shop-api binary [default: the one beside `lab`]
+    #[arg(long, value_name = "PATH", env = "LAB_SHOP_API")]
+    pub(crate) shop_api: Option<PathBuf>,
+
+    /// The shop-worker binary [default: the one beside `lab`]
+    #[arg(long, value_name = "PATH", env = "LAB_SHOP_WORKER")]
+    pub(crate) shop_worker: Option<PathBuf>,
 }
 
 impl UpArgs {
     /// Whether this part runs.
     pub(crate) fn wants(&self, part: Part) -> bool {
         self.only.is_none_or(|only| only == part)
+    }
+
+    /// The services that run, each with its binary.
+    ///
+    /// # Errors
+    /// There is no binary beside this one, and none was named.
+    pub(crate) fn binaries(&self) -> anyhow::Result<Vec<(Service, PathBuf)>> {
+        let all = [
+            (Part::Blog, Service::Blog, &self.blog_api),
+            (Part::Shop, Service::Shop, &self.shop_api),
+            (Part::Shop, Service::ShopWorker, &self.shop_worker),
+            (Part::Booking, Service::Booking, &self.booking_api),
+        ];
+        let wanted = all.into_iter().filter(|(part, ..)| self.wants(*part));
+        wanted.map(|(_, service, named)| Ok((service, named.clone().map_or_else(|| service.binary(), Ok)?))).collect()
     }
 }
 
@@ -267,7 +313,7 @@ mod tests {
         for (setting, value, allowed) in [
             ("--posts", "'0'", "1000..=5000000"),
             ("--replicas", "'17'", "1..=16"),
-            ("--only", "'shoes'", "possible values: blog, booking"),
+            ("--only", "'shoes'", "possible values: blog, shop, booking"),
             ("--api-port", "'70000'", "0..=65535"),
         ] {
             assert!(
@@ -300,6 +346,6 @@ mod tests {
     fn the_defaults_are_those_of_the_readme() {
         let Ok(cli) = parse(["lab", "up"].map(Into::into)) else { panic!("refused") };
         let Command::Up(up) = cli.command else { panic!("another command") };
-        assert_eq!((up.posts, up.replicas, up.once), (500_000, 3, false));
+        assert_eq!((up.posts, up.products, up.replicas, up.once), (500_000, 100_000, 3, false));
     }
 }

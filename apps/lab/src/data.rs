@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
-use crate::target::{BookingStores, BookingTargets, Targets};
+use crate::target::{BookingStores, BookingTargets, ShopStores, ShopTargets, Targets};
 
 /// A data folder, owned or not.
 #[derive(Debug, Clone)]
@@ -37,11 +37,11 @@ pub(crate) struct State {
     pub(crate) database_url: String,
     /// Process id of the private PostgreSQL; absent when it is somebody else's server.
     pub(crate) postgres_pid: Option<u32>,
-    /// Absent when only the booking runs.
+    /// Absent when only the booking runs, which has no cache.
     pub(crate) cache_redis_url: Option<String>,
     /// Process id of the private Redis; absent when it is somebody else's server.
     pub(crate) cache_redis_pid: Option<u32>,
-    /// Absent when only the blog runs.
+    /// Absent when booking-api does not run.
     pub(crate) lock_redis_url: Option<String>,
     /// Process id of the private Redis of the locks; absent when it is somebody else's server.
     pub(crate) lock_redis_pid: Option<u32>,
@@ -49,6 +49,7 @@ pub(crate) struct State {
     pub(crate) redlock_redis_pids: Vec<u32>,
     pub(crate) blog: Option<BlogState>,
     pub(crate) booking: Option<BookingState>,
+    pub(crate) shop: Option<ShopState>,
 }
 
 /// The booking's part of [`State`].
@@ -64,6 +65,14 @@ pub(crate) struct BlogState {
     pub(crate) replicas: Vec<ReplicaState>,
 }
 
+/// The shop's part of [`State`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShopState {
+    pub(crate) products: u64,
+    pub(crate) replicas: Vec<ReplicaState>,
+    pub(crate) workers: Vec<ReplicaState>,
+}
+
 /// One replica of a service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplicaState {
@@ -77,14 +86,17 @@ pub(crate) struct ReplicaState {
 }
 
 /// The shape of the state file that this binary writes and reads.
-pub(crate) const STATE_FORMAT: u32 = 2;
+pub(crate) const STATE_FORMAT: u32 = 3;
 
 impl State {
     /// # Errors
     /// [`Failure::Usage`] when the blog does not run.
     pub(crate) fn blog_targets(&self) -> anyhow::Result<Targets> {
         let (Some(blog), Some(cache_redis_url)) = (&self.blog, &self.cache_redis_url) else {
-            return Err(Failure::usage("the running `lab up` has no blog: start it without --only booking").into());
+            return Err(Failure::usage(
+                "the running `lab up` has no blog: start it without --only, or with --only blog",
+            )
+            .into());
         };
         let (replicas, admin) = urls(&blog.replicas);
         Ok(Targets {
@@ -99,7 +111,10 @@ impl State {
     /// [`Failure::Usage`] when booking-api does not run.
     pub(crate) fn booking_targets(&self) -> anyhow::Result<BookingTargets> {
         let (Some(booking), Some(lock_redis_url)) = (&self.booking, &self.lock_redis_url) else {
-            return Err(Failure::usage("the running `lab up` has no booking-api: start it without --only blog").into());
+            return Err(Failure::usage(
+                "the running `lab up` has no booking-api: start it without --only, or with --only booking",
+            )
+            .into());
         };
         let (replicas, admin) = urls(&booking.replicas);
         let stores = BookingStores {
@@ -110,12 +125,32 @@ impl State {
         Ok(BookingTargets { replicas, admin, stores })
     }
 
+    /// # Errors
+    /// [`Failure::Usage`] when the shop does not run.
+    pub(crate) fn shop_targets(&self) -> anyhow::Result<ShopTargets> {
+        let (Some(shop), Some(cache_redis_url)) = (&self.shop, &self.cache_redis_url) else {
+            return Err(Failure::usage(
+                "the running `lab up` has no shop: start it without --only, or with --only shop",
+            )
+            .into());
+        };
+        let (replicas, admin) = urls(&shop.replicas);
+        let stores = ShopStores { database_url: self.database_url.clone(), cache_redis_url: cache_redis_url.clone() };
+        Ok(ShopTargets { replicas, admin, stores })
+    }
+
     /// Each replica with the name that a person reads.
     pub(crate) fn replicas(&self) -> impl Iterator<Item = (String, &ReplicaState)> {
-        let blog = self.blog.iter().flat_map(|blog| &blog.replicas).zip(1..);
-        let booking = self.booking.iter().flat_map(|booking| &booking.replicas).zip(1..);
-        blog.map(|(replica, number)| (format!("blog-api {number}"), replica))
-            .chain(booking.map(|(replica, number)| (format!("booking-api {number}"), replica)))
+        let services = [
+            ("blog-api", self.blog.as_ref().map(|blog| &blog.replicas)),
+            ("booking-api", self.booking.as_ref().map(|booking| &booking.replicas)),
+            ("shop-api", self.shop.as_ref().map(|shop| &shop.replicas)),
+            ("shop-worker", self.shop.as_ref().map(|shop| &shop.workers)),
+        ];
+        services.into_iter().flat_map(|(name, replicas)| {
+            let numbered = replicas.into_iter().flatten().zip(1..);
+            numbered.map(move |(replica, number)| (format!("{name} {number}"), replica))
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::data::{DataDir, ReplicaState};
-use crate::target::BookingStores;
+use crate::target::{BookingStores, ShopStores};
 use guardian::Guardian;
 use replica::Replica;
 
@@ -51,6 +51,13 @@ pub(crate) enum Service {
     #[serde(rename = "booking-api")]
     #[value(name = "booking-api")]
     Booking,
+    // `lab fault` has no load on these yet.
+    #[serde(rename = "shop-api")]
+    #[value(skip)]
+    Shop,
+    #[serde(rename = "shop-worker")]
+    #[value(skip)]
+    ShopWorker,
 }
 
 impl Service {
@@ -59,6 +66,8 @@ impl Service {
         match self {
             Self::Blog => "blog-api",
             Self::Booking => "booking-api",
+            Self::Shop => "shop-api",
+            Self::ShopWorker => "shop-worker",
         }
     }
 
@@ -67,6 +76,8 @@ impl Service {
         match self {
             Self::Blog => "LAB_BLOG_API",
             Self::Booking => "LAB_BOOKING_API",
+            Self::Shop => "LAB_SHOP_API",
+            Self::ShopWorker => "LAB_SHOP_WORKER",
         }
     }
 
@@ -84,6 +95,8 @@ impl Service {
         match self {
             Self::Blog => [("--api-port", 18_080), ("--admin-port", 19_080)],
             Self::Booking => [("--booking-api-port", 18_180), ("--booking-admin-port", 19_180)],
+            Self::Shop => [("--shop-api-port", 18_280), ("--shop-admin-port", 19_280)],
+            Self::ShopWorker => [("--shop-worker-port", 18_380), ("--shop-worker-admin-port", 19_380)],
         }
     }
 }
@@ -142,6 +155,16 @@ impl Plan {
         Self::new(Service::Booking, environment)
     }
 
+    /// One replica of shop-api.
+    pub(crate) fn shop(stores: &ShopStores) -> Self {
+        Self::new(Service::Shop, stores.environment())
+    }
+
+    /// Workers of the shop: one leads, the others stand by.
+    pub(crate) fn shop_worker(stores: &ShopStores) -> Self {
+        Self { replicas: 2, ..Self::new(Service::ShopWorker, stores.environment()) }
+    }
+
     fn replica(&self, number: usize, (api_port, admin_port): (u16, u16), binary: &Path, logs: &Path) -> Replica {
         // What the plan says comes last, and so wins.
         let mut environment = vec![
@@ -164,17 +187,13 @@ impl Plan {
 /// Where replicas come from and log to, when a [`Plan`] does not say it.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
-    pub(crate) blog_api: Option<PathBuf>,
-    pub(crate) booking_api: Option<PathBuf>,
+    pub(crate) binaries: Vec<(Service, PathBuf)>,
     pub(crate) logs: PathBuf,
 }
 
 impl Home {
-    fn binary(&self, service: Service) -> Option<PathBuf> {
-        match service {
-            Service::Blog => self.blog_api.clone(),
-            Service::Booking => self.booking_api.clone(),
-        }
+    pub(crate) fn binary(&self, service: Service) -> Option<PathBuf> {
+        self.binaries.iter().find(|(of, _)| *of == service).map(|(_, binary)| binary.clone())
     }
 }
 

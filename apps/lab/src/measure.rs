@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod latencies;
 pub(crate) mod load;
 pub(crate) mod machine;
+pub(crate) mod metrics;
 pub(crate) mod open_loop;
 pub(crate) mod own_thread;
 pub(crate) mod panel;

@@ -9,7 +9,7 @@ use crate::screen::{grouped, say};
 use crate::seed::{self, Seeded};
 
 /// Fewest and most products. Below the least, most categories would be empty; above the most, a laptop's disk is the subject.
-const PRODUCTS: std::ops::RangeInclusive<u64> = 1_000..=2_000_000;
+pub(crate) const PRODUCTS: std::ops::RangeInclusive<u64> = 1_000..=2_000_000;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ShopCommand {

@@ -37,7 +37,32 @@ pub(crate) struct BookingTargets {
     pub(crate) stores: BookingStores,
 }
 
-/// Where a stand-alone experiment on the blog finds its targets.
+/// What shop-api and shop-worker stand on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShopStores {
+    pub(crate) database_url: String,
+    /// The Redis that the replicas cache in, and in which the channel of events is.
+    pub(crate) cache_redis_url: String,
+}
+
+impl ShopStores {
+    /// As both programs take it from their environment.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![("DATABASE_URL", self.database_url.clone()), ("CACHE_REDIS_URL", self.cache_redis_url.clone())]
+    }
+}
+
+/// A running shop-api: replicas, and the stores behind them.
+#[derive(Debug, Clone)]
+pub(crate) struct ShopTargets {
+    /// Base URL of the API of each replica.
+    pub(crate) replicas: Vec<String>,
+    /// Base URL of the admin port of each replica, in the order of `replicas`; may be empty.
+    pub(crate) admin: Vec<String>,
+    pub(crate) stores: ShopStores,
+}
+
+/// Where a stand-alone experiment on the blog or the shop finds its targets.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct TargetArgs {
     /// Base URL of a replica's API; repeat it for each replica [default: in a pod, those of its namespace; else the running `lab up`]
@@ -67,13 +92,35 @@ impl TargetArgs {
     ///
     /// # Errors
     /// [`Failure::Usage`] when `--target` comes without its stores, or when nothing runs.
-    pub(crate) async fn resolve(mut self) -> anyhow::Result<Targets> {
+    pub(crate) async fn resolve(self) -> anyhow::Result<Targets> {
+        let data = self.data.clone();
+        match self.named(Service::Blog).await? {
+            Some(targets) => Ok(targets),
+            None => DataDir::locate(data)?.running()?.blog_targets(),
+        }
+    }
+
+    /// The same for the shop, which has the same stores.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub(crate) async fn resolve_shop(self) -> anyhow::Result<ShopTargets> {
+        let data = self.data.clone();
+        match self.named(Service::Shop).await? {
+            Some(Targets { replicas, admin, database_url, cache_redis_url }) => {
+                Ok(ShopTargets { replicas, admin, stores: ShopStores { database_url, cache_redis_url } })
+            }
+            None => DataDir::locate(data)?.running()?.shop_targets(),
+        }
+    }
+
+    /// Those that the flags name, or those of this pod's namespace, if either is there.
+    async fn named(mut self, service: Service) -> anyhow::Result<Option<Targets>> {
         if self.replicas.is_empty() {
-            (self.replicas, self.admin) = of_this_namespace(Service::Blog).await?;
+            (self.replicas, self.admin) = of_this_namespace(service).await?;
         }
         if self.replicas.is_empty() {
-            let data = DataDir::locate(self.data)?;
-            return data.running()?.blog_targets();
+            return Ok(None);
         }
         let mut wrong = Vec::new();
         wrong.extend(unequal(&self.replicas, &self.admin));
@@ -88,7 +135,7 @@ impl TargetArgs {
         if !wrong.is_empty() {
             return Err(Failure::Usage(wrong).into());
         }
-        Ok(Targets { replicas: self.replicas, admin: self.admin, database_url, cache_redis_url })
+        Ok(Some(Targets { replicas: self.replicas, admin: self.admin, database_url, cache_redis_url }))
     }
 }
 
@@ -159,7 +206,7 @@ impl BookingStoreArgs {
         if self.data.is_some() {
             // Replicas that are started on these stores log where the `lab up` does that has them.
             let logs = DataDir::locate(self.data.clone())?.logs();
-            fleet::set_home(fleet::Home { blog_api: None, booking_api: None, logs });
+            fleet::set_home(fleet::Home { binaries: Vec::new(), logs });
         }
         if self.database_url.is_none() && self.lock_redis_url.is_none() && self.redlock_redis_urls.is_empty() {
             return Ok(DataDir::locate(self.data)?.running()?.booking_targets()?.stores);

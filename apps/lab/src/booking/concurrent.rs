@@ -16,10 +16,10 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::judge::Judgement;
-use super::metrics::Metrics;
 use super::strategy::{Promise, Strategy};
 use super::system::System;
 use crate::measure::files::{FileArgs, Files};
+use crate::measure::metrics::Metrics;
 use crate::measure::unfinished::Unfinished;
 use crate::screen::Steps;
 use crate::target::BookingTargets;

@@ -50,6 +50,7 @@ impl Press {
                 let load = BookingPressure::start(config, addresses, database.clone()).await;
                 Load::Booking(load.context("the load on booking-api")?)
             }
+            Service::Shop | Service::ShopWorker => anyhow::bail!("there is no load on {} yet", service.program()),
         };
         Ok(Self { load, _replicas: replicas, _follower: follower })
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use tokio::sync::Semaphore;
 
-use super::connection::Connection;
+use super::connection::{Connection, Response};
 use super::latencies::Latencies;
 use super::load::Label;
 use super::own_thread::on_own_thread;
@@ -87,6 +87,37 @@ pub(crate) struct Arrivals<L> {
     pub(crate) took: Duration,
 }
 
+/// What is asked, and how answers are sorted, when that depends on what was asked.
+pub(crate) trait Traffic {
+    /// What is to be remembered of a request until its answer.
+    type Sent;
+    type Label: Copy + Eq;
+
+    /// Writes one whole request into the empty buffer. It is sent at once.
+    fn next(&mut self, into: &mut Vec<u8>) -> Self::Sent;
+
+    fn answered(&mut self, sent: Self::Sent, response: &Response<'_>) -> Self::Label;
+}
+
+/// Traffic whose answers say everything themselves.
+struct Plain<L, N> {
+    label: Label<L>,
+    next: N,
+}
+
+impl<L: Copy + Eq, N: FnMut(&mut Vec<u8>)> Traffic for Plain<L, N> {
+    type Sent = ();
+    type Label = L;
+
+    fn next(&mut self, into: &mut Vec<u8>) {
+        (self.next)(into);
+    }
+
+    fn answered(&mut self, (): (), response: &Response<'_>) -> L {
+        (self.label)(response)
+    }
+}
+
 impl OpenLoop {
     /// Runs it on two threads, one of which only sleeps until the next request is due. `next` writes one
     /// whole request into the empty buffer.
@@ -98,16 +129,24 @@ impl OpenLoop {
         L: Copy + Eq + Send + 'static,
         N: FnMut(&mut Vec<u8>) + Send + 'static,
     {
-        ensure!(!self.addresses.is_empty() && self.connections > 0, "a load needs a replica and a connection");
-        ensure!(self.rate > 0.0, "an open loop needs a rate above 0");
-        on_own_thread("open loop", move || self.drive(label, next)).await
+        self.run_traffic(Plain { label, next }).await
     }
 
-    async fn drive<L, N>(self, label: Label<L>, next: N) -> anyhow::Result<Arrivals<L>>
+    /// [`Self::run`] of requests that are remembered until their answers.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) async fn run_traffic<T>(self, traffic: T) -> anyhow::Result<Arrivals<T::Label>>
     where
-        L: Copy + Eq + 'static,
-        N: FnMut(&mut Vec<u8>) + 'static,
+        T: Traffic + Send + 'static,
+        T::Label: Send + 'static,
     {
+        ensure!(!self.addresses.is_empty() && self.connections > 0, "a load needs a replica and a connection");
+        ensure!(self.rate > 0.0, "an open loop needs a rate above 0");
+        on_own_thread("open loop", move || self.drive(traffic)).await
+    }
+
+    async fn drive<T: Traffic + 'static>(self, traffic: T) -> anyhow::Result<Arrivals<T::Label>> {
         let mut opened = Vec::with_capacity(self.connections);
         for number in 0..self.connections {
             let address = self.addresses[number % self.addresses.len()];
@@ -117,11 +156,10 @@ impl OpenLoop {
         let shared = Rc::new(Shared {
             schedule,
             due: Arc::new(Semaphore::new(0)),
-            next: RefCell::new(next),
+            traffic: RefCell::new(traffic),
             taken: Cell::new(0),
             tally: RefCell::default(),
             own_delay: RefCell::default(),
-            label,
         });
         let pacer = Pacer::start(schedule, Arc::clone(&shared.due))?;
         let mut workers = tokio::task::JoinSet::new();
@@ -172,21 +210,16 @@ impl Drop for Pacer {
     }
 }
 
-struct Shared<L, N> {
+struct Shared<T: Traffic> {
     schedule: Schedule,
     due: Arc<Semaphore>,
-    next: RefCell<N>,
+    traffic: RefCell<T>,
     taken: Cell<u64>,
-    tally: RefCell<Tally<L>>,
+    tally: RefCell<Tally<T::Label>>,
     own_delay: RefCell<Latencies>,
-    label: Label<L>,
 }
 
-async fn work<L: Copy + Eq, N: FnMut(&mut Vec<u8>)>(
-    shared: Rc<Shared<L, N>>,
-    address: SocketAddr,
-    mut connection: Connection,
-) {
+async fn work<T: Traffic>(shared: Rc<Shared<T>>, address: SocketAddr, mut connection: Connection) {
     let mut request = Vec::with_capacity(512);
     loop {
         if shared.taken.get() >= shared.schedule.count() {
@@ -208,11 +241,12 @@ async fn work<L: Copy + Eq, N: FnMut(&mut Vec<u8>)>(
             shared.own_delay.borrow_mut().record(due.elapsed());
         }
         request.clear();
-        (shared.next.borrow_mut())(&mut request);
+        let sent = shared.traffic.borrow_mut().next(&mut request);
         match connection.exchange(&request).await {
             Ok(response) => {
-                let body = response.body.len();
-                shared.tally.borrow_mut().answer((shared.label)(&response), due.elapsed(), body);
+                let (time, body) = (due.elapsed(), response.body.len());
+                let label = shared.traffic.borrow_mut().answered(sent, &response);
+                shared.tally.borrow_mut().answer(label, time, body);
             }
             Err(error) => shared.tally.borrow_mut().failure(&error),
         }

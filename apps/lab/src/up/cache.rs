@@ -1,4 +1,4 @@
-//! The few things that `lab up` asks a Redis.
+//! The few things that `lab up` asks a Redis, and how keys are forgotten.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ fn field<'a>(info: &'a str, name: &str) -> &'a str {
 }
 
 /// Deletes every key that begins with one of `prefixes`, step by step, so that the server stays usable meanwhile.
-pub(super) async fn forget(url: &str, prefixes: &[&str]) -> anyhow::Result<()> {
+pub(crate) async fn forget(url: &str, prefixes: &[&str]) -> anyhow::Result<()> {
     let client = connect(url, "CACHE_REDIS_URL").await?;
     for prefix in prefixes {
         let pattern = format!("{prefix}*");

@@ -1,21 +1,21 @@
 //! `lab up`: the whole system on this machine, from nothing to its URLs, and back to nothing.
 
-mod cache;
+pub(crate) mod cache;
 mod experiments;
 mod migrate;
 mod redis;
 mod stores;
 mod urls;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::cli::{Part, UpArgs};
-use crate::data::{BlogState, BookingState, DataDir, Held, STATE_FORMAT, State};
+use crate::cli::UpArgs;
+use crate::data::{BlogState, BookingState, DataDir, Held, STATE_FORMAT, ShopState, State};
 use crate::exit::Ending;
 use crate::fleet::{self, Cache, Fleet, Service};
 use crate::screen::{self, grouped, say};
@@ -41,6 +41,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<Ending> {
         begun: Instant::now(),
         stores: None,
         blog: None,
+        shop: None,
         booking: None,
         judged: None,
         _held: held,
@@ -67,6 +68,13 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<Ending> {
     outcome
 }
 
+/// The replicas of shop-api, and the workers.
+#[derive(Debug)]
+struct Shop {
+    replicas: Fleet,
+    workers: Fleet,
+}
+
 #[derive(Debug)]
 struct System {
     args: UpArgs,
@@ -75,6 +83,7 @@ struct System {
     begun: Instant,
     stores: Option<Stores>,
     blog: Option<Fleet>,
+    shop: Option<Shop>,
     booking: Option<Fleet>,
     /// What the experiments said, once they are done.
     judged: Option<Ending>,
@@ -104,25 +113,16 @@ impl System {
     /// From nothing to replicas that are ready.
     async fn start(&mut self) -> anyhow::Result<State> {
         self.stores = Some(Stores::start(&self.args, &self.data).await?);
-        let of = |service: Service, named: &Option<PathBuf>| match named {
-            Some(binary) => Ok(binary.clone()),
-            None => service.binary(),
-        };
-        let home = fleet::Home {
-            blog_api: self.args.wants(Part::Blog).then(|| of(Service::Blog, &self.args.blog_api)).transpose()?,
-            booking_api: self
-                .args
-                .wants(Part::Booking)
-                .then(|| of(Service::Booking, &self.args.booking_api))
-                .transpose()?,
-            logs: self.data.logs(),
-        };
+        let home = fleet::Home { binaries: self.args.binaries()?, logs: self.data.logs() };
         fleet::set_home(home.clone());
-        if let Some(binary) = &home.blog_api {
-            self.start_blog(binary).await?;
+        if let Some(binary) = home.binary(Service::Blog) {
+            self.start_blog(&binary).await?;
         }
-        if let Some(binary) = &home.booking_api {
-            self.start_booking(binary).await?;
+        if let Some(binary) = home.binary(Service::Shop) {
+            self.start_shop(&binary).await?;
+        }
+        if let Some(binary) = home.binary(Service::Booking) {
+            self.start_booking(&binary).await?;
         }
         let state = self.publish()?;
         for (name, replica) in state.replicas() {
@@ -164,6 +164,48 @@ impl System {
         Ok(())
     }
 
+    async fn start_shop(&mut self, binary: &Path) -> anyhow::Result<()> {
+        let stores = self.stores.as_ref().context("there are no stores")?.shop()?;
+        migrate::migrate(binary, &stores.database_url, &self.data.logs().join("shop-api-migrate.log")).await?;
+        let plan = seed::Plan {
+            database_url: stores.database_url.clone(),
+            items: self.args.products,
+            streams: seed::default_streams(),
+            // A private server has nothing but the lab's rows in it.
+            replace: self.args.database_url.is_none(),
+        };
+        let products = grouped(self.args.products);
+        match seed::shop::seed(&plan).await? {
+            Seeded::Before => say(&format!("shop        {products} products (there already)")),
+            Seeded::Now => {
+                // As with the blog's.
+                cache::forget(&stores.cache_redis_url, &["shop:"]).await?;
+                say(&format!("shop        {products} products"));
+            }
+        }
+        let args = &self.args;
+        let plan = fleet::Plan {
+            replicas: args.replicas,
+            api_port: args.shop_api_port,
+            admin_port: args.shop_admin_port,
+            ..fleet::Plan::shop(&stores)
+        };
+        let workers = fleet::Plan {
+            api_port: args.shop_worker_port,
+            admin_port: args.shop_worker_admin_port,
+            ..fleet::Plan::shop_worker(&stores)
+        };
+        let replicas = Fleet::start(plan).await?;
+        match Fleet::start(workers).await {
+            Ok(workers) => self.shop = Some(Shop { replicas, workers }),
+            Err(error) => {
+                replicas.stop().await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     async fn start_booking(&mut self, binary: &Path) -> anyhow::Result<()> {
         let stores = self.stores.as_ref().context("there are no stores")?;
         migrate::migrate(binary, stores.database_url(), &self.data.logs().join("booking-api-migrate.log")).await?;
@@ -193,6 +235,8 @@ impl System {
         tokio::select! {
             never = stores.keep_up(|| self.publish().map(drop)) => match never? {},
             error = replicas(self.blog.as_ref()) => error,
+            error = replicas(self.shop.as_ref().map(|shop| &shop.replicas)) => error,
+            error = replicas(self.shop.as_ref().map(|shop| &shop.workers)) => error,
             error = replicas(self.booking.as_ref()) => error,
         }
     }
@@ -214,6 +258,11 @@ impl System {
             redlock_redis_pids: stores.redlock().iter().filter_map(Redis::pid).collect(),
             blog: self.blog.as_ref().map(|fleet| BlogState { posts: self.args.posts, replicas: fleet.states() }),
             booking: self.booking.as_ref().map(|fleet| BookingState { replicas: fleet.states() }),
+            shop: self.shop.as_ref().map(|shop| ShopState {
+                products: self.args.products,
+                replicas: shop.replicas.states(),
+                workers: shop.workers.states(),
+            }),
         };
         self.data.publish(&state)?;
         Ok(state)
@@ -225,7 +274,8 @@ impl System {
         if let Err(error) = self.data.forget() {
             screen::note(&format!("{error:#}"));
         }
-        let fleets = [self.blog.take(), self.booking.take()];
+        let (shop, workers) = self.shop.take().map(|shop| (shop.replicas, shop.workers)).unzip();
+        let fleets = [self.blog.take(), shop, workers, self.booking.take()];
         futures_util::future::join_all(fleets.into_iter().flatten().map(Fleet::stop)).await;
         if let Some(stores) = self.stores.take() {
             stores.stop().await;

@@ -13,7 +13,7 @@ use crate::cli::{Part, UpArgs};
 use crate::data::DataDir;
 use crate::exit::Failure;
 use crate::screen::{note, say};
-use crate::target::BookingStores;
+use crate::target::{BookingStores, ShopStores};
 
 /// The database of the private server.
 const DATABASE: &str = "lab";
@@ -29,7 +29,7 @@ pub(super) struct Stores {
     /// Absent when the user named a server.
     postgres: Option<PostgresServer>,
     database_url: String,
-    /// Absent when the blog does not run.
+    /// Absent when neither the blog nor the shop runs.
     cache: Option<Redis>,
     /// Absent when booking-api does not run.
     lock: Option<Redis>,
@@ -46,7 +46,10 @@ impl Stores {
                 Some(url) => check_postgres(url, args).await.map(|line| (None, url.clone(), line)),
             }
         };
-        let cache = async { if args.wants(Part::Blog) { Redis::cache(args, data).await.map(Some) } else { Ok(None) } };
+        let cache = async {
+            let wanted = args.wants(Part::Blog) || args.wants(Part::Shop);
+            if wanted { Redis::cache(args, data).await.map(Some) } else { Ok(None) }
+        };
         let locks = async {
             if !args.wants(Part::Booking) {
                 return Ok((None, Vec::new()));
@@ -78,6 +81,12 @@ impl Stores {
 
     pub(super) fn redlock(&self) -> &[Redis] {
         &self.redlock
+    }
+
+    /// What the shop stands on.
+    pub(super) fn shop(&self) -> anyhow::Result<ShopStores> {
+        let cache = self.cache.as_ref().context("there is no Redis for the cache")?;
+        Ok(ShopStores { database_url: self.database_url.clone(), cache_redis_url: cache.url().to_owned() })
     }
 
     /// What booking-api stands on.
@@ -138,8 +147,8 @@ async fn start_postgres(args: &UpArgs, data: &DataDir) -> anyhow::Result<(Postgr
         bail!("PostgreSQL's user cannot use {}; name a folder below /var/tmp with --data", folder.display());
     }
     let first = !folder.join("data").exists();
-    if first && args.wants(Part::Blog) {
-        room_for(args.posts, data.path())?;
+    if first {
+        room_for(args, data.path())?;
     }
     let mut builder = PostgresServer::builder().data_dir(&folder).durable(true);
     for (name, value) in settings() {
@@ -161,7 +170,7 @@ fn settings() -> Vec<(&'static str, String)> {
     let shared = (memory_bytes() / 16).clamp(128 << 20, 1 << 30) >> 20;
     vec![
         ("shared_buffers", format!("{shared}MB")),
-        // 16 replicas of two services with up to twenty connections each, and the lab's own, some of which are pgbench's.
+        // 16 replicas of three services with up to twenty connections each, and the lab's own, some of which are pgbench's.
         ("max_connections", "800".to_owned()),
         // No checkpoint in the middle of a bulk load or of an experiment.
         ("max_wal_size", "4GB".to_owned()),
@@ -216,22 +225,26 @@ async fn check_postgres(url: &str, args: &UpArgs) -> anyhow::Result<String> {
     }
     db.close().await?;
     let name: String = row.try_get("name")?;
-    Ok(format!("{version}, yours: the schemas blog, booking and lab of the database {name}"))
+    Ok(format!("{version}, yours: the schemas blog, shop, booking and lab of the database {name}"))
 }
 
 /// `--fresh` on the user's server: only what the lab has filled is dropped.
 async fn drop_schemas(db: &mut PgConnection) -> anyhow::Result<()> {
-    let (blog, lab): (bool, bool) =
-        sqlx::query_as("select to_regnamespace('blog') is not null, to_regclass('lab.seed_run') is not null")
-            .fetch_one(&mut *db)
-            .await?;
-    if blog && !lab {
-        return Err(Failure::usage(
-            "--fresh: the database has a schema blog that the lab did not fill, and it will not drop it: do that by hand, or use another database",
-        )
+    let (foreign, lab): (Option<String>, bool) = sqlx::query_as(
+        "select (select min(nspname::text) from pg_namespace where nspname in ('blog', 'shop')), \
+                to_regclass('lab.seed_run') is not null",
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    if let (Some(schema), false) = (foreign, lab) {
+        return Err(Failure::usage(format!(
+            "--fresh: the database has a schema {schema} that the lab did not fill, and it will not drop it: do that by hand, or use another database"
+        ))
         .into());
     }
-    sqlx::raw_sql("drop schema if exists blog cascade; drop schema if exists lab cascade").execute(&mut *db).await?;
+    let drops =
+        "drop schema if exists blog cascade; drop schema if exists shop cascade; drop schema if exists lab cascade";
+    sqlx::raw_sql(drops).execute(&mut *db).await?;
     Ok(())
 }
 
@@ -248,14 +261,22 @@ pub(super) fn memory_bytes() -> u64 {
 /// Rows, indexes and the write-ahead log that a seeding leaves, per post.
 const BYTES_PER_POST: u64 = 6_000;
 
+/// The same per product. Those of an earlier run may be replaced: there are two of each for a while.
+const BYTES_PER_PRODUCT: u64 = 4_000;
+
 /// Says early what PostgreSQL would say late.
-fn room_for(posts: u64, folder: &Path) -> anyhow::Result<()> {
+fn room_for(args: &UpArgs, folder: &Path) -> anyhow::Result<()> {
+    let of = |part, items: u64| if args.wants(part) { items } else { 0 };
+    let (posts, products) = (of(Part::Blog, args.posts), of(Part::Shop, args.products));
+    if posts + products == 0 {
+        return Ok(());
+    }
     let file_system = rustix::fs::statvfs(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
     let free = file_system.f_bavail * file_system.f_frsize;
-    let needed = posts * BYTES_PER_POST + (200 << 20);
+    let needed = posts * BYTES_PER_POST + products * BYTES_PER_PRODUCT + (200 << 20);
     if free < needed {
         bail!(
-            "{posts} posts need about {} MB, and {} has {} MB left: make room, name another folder with --data, or use --posts",
+            "{posts} posts and {products} products need about {} MB, and {} has {} MB left: make room, name another folder with --data, or use --posts and --products",
             needed >> 20,
             folder.display(),
             free >> 20

@@ -1,16 +1,24 @@
 //! What a person can do with the system that is up.
 
 use crate::data::{ReplicaState, State};
+use crate::fleet::Service;
 use crate::screen::say;
 
 /// Shows where the replicas answer, and what to try.
 pub(super) fn show(state: &State) {
     say("");
-    for (_, replica) in state.replicas() {
+    let workers = |name: &str| name.starts_with(Service::ShopWorker.program());
+    for (_, replica) in state.replicas().filter(|(name, _)| !workers(name)) {
         say(&format!("  {}/docs   metrics: {}/metrics", replica.api, replica.admin));
+    }
+    for worker in state.shop.iter().flat_map(|shop| &shop.workers) {
+        say(&format!("  {}/status   metrics: {}/metrics", worker.api, worker.admin));
     }
     if let Some((first, last)) = state.blog.as_ref().and_then(|blog| ends(&blog.replicas)) {
         blog(first, last);
+    }
+    if let Some((first, last)) = state.shop.as_ref().and_then(|shop| ends(&shop.replicas)) {
+        shop(first, last);
     }
     if let Some((first, last)) = state.booking.as_ref().and_then(|booking| ends(&booking.replicas)) {
         booking(first, last);
@@ -32,6 +40,18 @@ fn blog(first: &ReplicaState, last: &ReplicaState) {
         first.api
     ));
     say(&format!("  curl -i {}/posts/1", last.api));
+}
+
+fn shop(first: &ReplicaState, last: &ReplicaState) {
+    say("");
+    say("Try (any of the seven strategies in the path; after the change, `ttl` shows the old price for a while):");
+    say(&format!("  curl -s {}/strategies", first.api));
+    say(&format!("  curl -i {}/s/combined/products/42", first.api));
+    say(&format!(
+        "  curl -i -X PATCH {}/s/combined/products/42/price -H 'content-type: application/json' -d '{{\"price\":{{\"amount\":44900,\"currency\":\"EUR\"}}}}'",
+        first.api
+    ));
+    say(&format!("  curl -i {}/s/combined/products/42", last.api));
 }
 
 fn booking(first: &ReplicaState, last: &ReplicaState) {

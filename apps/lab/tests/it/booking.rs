@@ -173,7 +173,7 @@ fn a_lab_without_the_booking_says_so() {
     for name in ["concurrent", "contention"] {
         let said = run(lab(&["booking", name, "--data", folder.as_str()]));
         assert_eq!(said.code, Some(64), "{said:?}");
-        assert!(said.stderr.contains("--only blog"), "{said:?}");
+        assert!(said.stderr.contains("--only booking"), "{said:?}");
     }
     blog.signal(Signal::TERM);
     assert_eq!(blog.ended().code(), Some(0), "{}", blog.said());

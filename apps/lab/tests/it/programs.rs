@@ -1,6 +1,7 @@
 //! The programs under test, and how a test waits for what they do.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,6 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) fn lab(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
     command.args(args).env("LAB_BLOG_API", blog_api()).env("LAB_BOOKING_API", booking_api());
+    command.env("LAB_SHOP_API", shop_api()).env("LAB_SHOP_WORKER", shop_worker());
     for name in ["DATABASE_URL", "CACHE_REDIS_URL", "LOCK_REDIS_URL", "REDLOCK_REDIS_URLS", "LAB_DATA", "RUST_LOG"] {
         command.env_remove(name);
     }
@@ -37,6 +39,12 @@ pub(crate) fn booking_api() -> &'static Path {
 pub(crate) fn shop_api() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| service("shop-api"))
+}
+
+/// The binary of shop-worker.
+pub(crate) fn shop_worker() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| service("shop-worker"))
 }
 
 /// A service's binary: built with the whole workspace it lies beside the lab's; alone, it is built now.
@@ -163,6 +171,17 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The body of a GET of a URL of this machine; `None` if nobody answers.
+pub(crate) fn get(url: &str) -> Option<Vec<u8>> {
+    let (host, path) = url.strip_prefix("http://")?.split_once('/')?;
+    let mut stream = TcpStream::connect(host).ok()?;
+    write!(stream, "GET /{path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let body = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    Some(answer.split_off(body))
 }
 
 /// Waits for a condition; fails with what was waited for.

@@ -7,11 +7,12 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::programs::{Folder, Running, blog_api, is_alive, kill, lab, run, wait_for};
+use crate::programs::{Folder, Running, blog_api, get, is_alive, kill, lab, run, wait_for};
 
 /// A small system, without experiments.
 fn up(folder: &Folder, more: &[&str]) -> Command {
-    let mut args = vec!["up", "--no-experiments", "--posts", "1000", "--replicas", "2", "--data", folder.as_str()];
+    let mut args = vec!["up", "--no-experiments", "--posts", "1000", "--products", "1000", "--replicas", "2"];
+    args.extend(["--data", folder.as_str()]);
     args.extend(more);
     lab(&args)
 }
@@ -32,7 +33,8 @@ fn pid(value: &Value) -> u32 {
 
 /// The ids of all processes that the state file names, the lab's own excepted.
 fn pids(state: &Value) -> Vec<u32> {
-    let lists = [&state["blog"]["replicas"], &state["booking"]["replicas"]].map(|list| list.as_array());
+    let lists = ["/blog/replicas", "/shop/replicas", "/shop/workers", "/booking/replicas"];
+    let lists = lists.map(|list| state.pointer(list).and_then(Value::as_array));
     let replicas = lists.into_iter().flatten().flatten().map(|replica| &replica["pid"]);
     let redlock = state["redlock_redis_pids"].as_array().expect("a list");
     let stores = ["postgres_pid", "cache_redis_pid", "lock_redis_pid"].map(|name| &state[name]);
@@ -59,6 +61,8 @@ async fn the_dead_are_restarted_and_a_stop_ends_everything() {
     for (what, path) in [
         ("replica", &["blog", "replicas", "1", "pid"][..]),
         ("replica of booking-api", &["booking", "replicas", "0", "pid"]),
+        ("replica of shop-api", &["shop", "replicas", "1", "pid"]),
+        ("shop-worker", &["shop", "workers", "0", "pid"]),
         ("Redis", &["cache_redis_pid"]),
         ("Redis of the locks", &["lock_redis_pid"]),
         ("Redis of redlock", &["redlock_redis_pids", "4"]),
@@ -77,6 +81,8 @@ async fn the_dead_are_restarted_and_a_stop_ends_everything() {
     }
     lab.until_said("blog-api 2 is back");
     lab.until_said("booking-api 1 is back");
+    lab.until_said("shop-api 2 is back");
+    lab.until_said("shop-worker 1 is back");
     lab.until_said("Redis is back");
     lab.until_said("the locks' Redis is back");
     lab.until_said("redlock's Redis 5 is back");
@@ -90,8 +96,9 @@ async fn the_dead_are_restarted_and_a_stop_ends_everything() {
     assert_eq!(last["booking"]["replicas"][0]["api"], first["booking"]["replicas"][0]["api"]);
     assert_eq!(last["database_url"], first["database_url"]);
     assert_eq!(last["lock_redis_url"], first["lock_redis_url"]);
-    // Two services with two replicas each, PostgreSQL, and seven Redis.
-    assert_eq!(pids(&last).len(), 12, "{last}");
+    assert_eq!((&last["shop"]["products"], &last["shop"]["workers"][0]["restarts"]), (&1_000.into(), &1.into()));
+    // Three services with two replicas each, two workers, PostgreSQL, and seven Redis.
+    assert_eq!(pids(&last).len(), 16, "{last}");
     for pid in pids(&last) {
         assert!(is_alive(pid), "{pid} of {last}");
     }
@@ -190,6 +197,8 @@ async fn a_port_that_is_taken_is_named() {
         "--lock-redis-port",
         "--booking-api-port",
         "--booking-admin-port",
+        "--shop-api-port",
+        "--shop-worker-port",
     ] {
         let said = run(up(&folder, &["--replicas", "1", flag, &port]));
         assert_eq!(said.code, Some(69), "{flag}: {said:?}");
@@ -228,6 +237,45 @@ async fn the_users_own_servers_are_used_and_only_there_where_it_is_said() {
     command.env("DATABASE_URL", database.url()).env("CACHE_REDIS_URL", redis.url());
     let said = run(command);
     assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[tokio::test]
+async fn the_shop_runs_alone_with_its_rows_its_workers_and_its_cache() {
+    let folder = Folder::new("shop-alone");
+    let mut lab = Running::start(up(&folder, &["--only", "shop"]));
+    lab.until_said("Ctrl-C stops everything");
+    let state = state(&folder);
+    assert_eq!(
+        (&state["blog"], &state["booking"], &state["lock_redis_url"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    let said = lab.said();
+    for text in ["1,000 products", "shop-api 2", "shop-worker 2", "/strategies", "/status"] {
+        assert!(said.contains(text), "{text:?} is not in: {said}");
+    }
+    // One of the workers leads, and which one is its own to say.
+    let leaders = || {
+        let workers = state["shop"]["workers"].as_array().expect("workers");
+        let leads = |worker: &&Value| {
+            let url = format!("{}/status", worker["api"].as_str().expect("a URL"));
+            let status = get(&url).and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+            status.is_some_and(|status| status["leader"] == true)
+        };
+        workers.iter().filter(leads).count()
+    };
+    wait_for(|| leaders() == 1, || format!("one leader: {state}"));
+    let first = state["shop"]["replicas"][0]["api"].as_str().expect("a URL");
+    let product = get(&format!("{first}/s/tags/products/1000")).expect("an answer");
+    let product: Value = serde_json::from_slice(&product).expect("JSON");
+    assert_eq!(product["id"], 1_000);
+    let said = run(crate::programs::lab(&["blog", "performance", "--data", folder.as_str()]));
+    assert_eq!(said.code, Some(64), "{said:?}");
+    assert!(said.stderr.contains("--only blog"), "{said:?}");
+    lab.signal(Signal::TERM);
+    assert_eq!(lab.ended().code(), Some(0), "{}", lab.said());
+    for pid in pids(&state) {
+        assert!(!is_alive(pid), "{pid} of {state} is still there");
+    }
 }
 
 #[tokio::test]

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use sqlx::PgPool;
 
-use super::super::metrics::Metrics;
 use super::super::strategy::Strategy;
 use super::bed::{Bed, Replicas};
 use super::redis;
 use crate::measure::http::resolve;
+use crate::measure::metrics::Metrics;
 
 /// How long the victim may take into its section.
 const INSIDE: Duration = Duration::from_secs(10);

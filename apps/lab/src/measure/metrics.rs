@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::ensure;
 
-use crate::measure::http::fetch;
+use super::http::fetch;
 
 /// Samples of several replicas.
 #[derive(Debug, Clone, Default)]
