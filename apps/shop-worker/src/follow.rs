@@ -71,8 +71,6 @@ impl Worker {
         self.full_until = Instant::now();
         self.stands(None);
         self.retry_aside(seat).await?;
-        // Whatever the channel said before is in the table, or not meant for a leader that begins here.
-        while self.items.try_recv().is_ok() {}
         self.read_table(seat).await?;
         self.save_at = Instant::now() + SAVE;
         self.beat();

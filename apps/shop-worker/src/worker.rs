@@ -97,6 +97,8 @@ impl Worker {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         while let Some(mut seat) = stop.run_until_cancelled(self.stand_by()).await {
             tracing::info!("this worker leads");
+            // Whatever the channel said before is in the table, or not meant for a leader that begins here.
+            while self.items.try_recv().is_ok() {}
             self.status.leads(true);
             let ended = stop.run_until_cancelled(self.follow(&mut seat)).await;
             self.status.leads(false);

@@ -22,7 +22,7 @@ use scrape::Scraped;
 type Driven = (&'static str, fn(&str));
 
 /// Each service that dashboards are about. A further one is a further line.
-const SERVICES: [Driven; 2] = [("blog", scrape::blog), ("booking", scrape::booking)];
+const SERVICES: [Driven; 3] = [("blog", scrape::blog), ("booking", scrape::booking), ("shop", scrape::shop)];
 
 /// Metrics that exist only in some state that this test does not bring about, each with the reason.
 const ONLY_UNDER_FAULTS: [(&str, &str); 0] = [];
@@ -123,7 +123,18 @@ fn scrape(admins: &[String]) -> Scraped {
 #[test]
 fn every_metric_that_is_named_exists() {
     let folder = Folder::new("metrics");
-    let args = ["up", "--no-experiments", "--posts", "1000", "--replicas", "1", "--data", folder.as_str()];
+    let args = [
+        "up",
+        "--no-experiments",
+        "--posts",
+        "1000",
+        "--products",
+        "1000",
+        "--replicas",
+        "1",
+        "--data",
+        folder.as_str(),
+    ];
     let mut lab = Running::start(lab(&args));
     lab.until_said("Ctrl-C stops everything");
     let state: Value = serde_json::from_slice(&std::fs::read(folder.path().join("state.json")).unwrap()).unwrap();
@@ -131,7 +142,10 @@ fn every_metric_that_is_named_exists() {
         let url = &state[service]["replicas"][0][what];
         url.as_str().unwrap_or_else(|| panic!("no {what} of {service} in {state}")).to_owned()
     };
-    let admins: Vec<_> = SERVICES.iter().map(|(service, _)| replica(service, "admin")).collect();
+    let mut admins: Vec<_> = SERVICES.iter().map(|(service, _)| replica(service, "admin")).collect();
+    // One of them leads, and only that one has something to count.
+    let workers = state["shop"]["workers"].as_array().expect("workers");
+    admins.extend(workers.iter().map(|worker| worker["admin"].as_str().expect("an address").to_owned()));
     for (service, drive) in SERVICES {
         let api = replica(service, "api");
         scrape::every_route(&api);

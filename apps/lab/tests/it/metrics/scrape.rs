@@ -93,7 +93,7 @@ pub(crate) fn every_route(base: &str) {
     let paths = document["paths"].as_object().expect("paths");
     assert!(paths.len() > 3, "{document}");
     for (path, methods) in paths {
-        let path = path.replace("{id}", "1").replace("{name}", "author-0001");
+        let path = path.replace("{id}", "1").replace("{name}", "author-0001").replace("{strategy}", "tags");
         for method in methods.as_object().expect("methods").keys() {
             request(base, &method.to_uppercase(), &path, "", "");
         }
@@ -173,6 +173,29 @@ pub(crate) fn booking(base: &str) {
         expect(200, request(base, "GET", &booking, "", ""));
         let (gone, head, body) = request(base, "DELETE", &booking, &format!("if-match: {tag}\r\n"), "");
         assert!([200, 204].contains(&gone), "{head}\n{body}");
+    }
+}
+
+/// What a shop is for, under every strategy: a product that is added, read, listed, made cheaper with its category, removed.
+pub(crate) fn shop(base: &str) {
+    for strategy in ["ttl", "explicit", "write-through", "event", "swr", "tags", "combined"] {
+        let products = format!("/s/{strategy}/products");
+        let category = format!("/s/{strategy}/categories/1");
+        let product = r#"{"category_id":1,"name":"N","price":{"amount":5,"currency":"EUR"},"stock":1}"#;
+        let (head, _) = expect(201, once_there(|| request(base, "POST", &products, "", product)));
+        let path = header(&head, "location");
+        let price = r#"{"price":{"amount":4,"currency":"EUR"}}"#;
+        for _ in 0..2 {
+            let (head, _) = expect(200, request(base, "GET", &path, "", ""));
+            let known = format!("if-none-match: {}\r\n", header(&head, "etag"));
+            expect(304, request(base, "GET", &path, &known, ""));
+            expect(200, request(base, "PATCH", &format!("{path}/price"), "", price));
+            expect(200, request(base, "GET", &format!("{category}/products"), "", ""));
+            expect(200, request(base, "GET", &format!("{products}/search?q=oak"), "", ""));
+            expect(404, request(base, "GET", &format!("{products}/999999999"), "", ""));
+        }
+        expect(200, request(base, "POST", &format!("{category}/reprice"), "", r#"{"percent":1}"#));
+        expect(204, request(base, "DELETE", &path, "", ""));
     }
 }
 
