@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Measure the lock by itself
     #[command(subcommand)]
     Lock(LockCommand),
+    /// One page of what the experiments have found: figures, tables, pictures
+    #[command(after_help = EXIT_CODES)]
+    Report(crate::report::ReportArgs),
     /// Draw the dashboards of Grafana, or check that each of their queries has data
     #[command(subcommand, after_help = EXIT_CODES)]
     Dashboards(crate::dashboards::DashboardsCommand),

@@ -85,7 +85,7 @@ async fn break_and_judge(
     database.close().await;
     report.finish();
     say(&report.text());
-    files.write(&report.started_at, &report, &report.picture())?;
+    files.write(&report.started_at, &report, &report.text(), &report.picture())?;
     Ok(Verdict { broken: report.broken })
 }
 

@@ -19,6 +19,7 @@ mod measure;
 #[cfg(any(feature = "k8s", test))]
 mod pressure;
 mod process;
+mod report;
 mod screen;
 mod seed;
 mod shop;
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Booking(command) => with_runtime(booking::run(command)),
         Command::Shop(command) => with_runtime(signals::until_signal(shop::run(command))),
         Command::Lock(LockCommand::Bench(args)) => with_runtime(signals::until_signal(lock_bench::run(args))),
+        Command::Report(args) => report::write(&args),
         Command::Dashboards(command) => with_runtime(signals::until_signal(dashboards::run(command))),
         #[cfg(feature = "k8s")]
         Command::Fault(command) => with_runtime(fault::run(command)),

@@ -195,7 +195,7 @@ pub(crate) async fn run(args: PerformanceArgs, targets: Targets) -> anyhow::Resu
     report.finish();
     progress("");
     print!("{}", report.text());
-    files.write(&report.started_at, &report, &picture::draw(&report))?;
+    files.write(&report.started_at, &report, &report.text(), &picture::draw(&report))?;
     Ok(Verdict { broken: report.broken })
 }
 

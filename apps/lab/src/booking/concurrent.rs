@@ -20,7 +20,7 @@ use super::strategy::{Promise, Strategy};
 use super::system::System;
 use crate::measure::files::{FileArgs, Files};
 use crate::measure::metrics::Metrics;
-use crate::measure::unfinished::Unfinished;
+use crate::measure::unfinished::{Findings as _, Unfinished};
 use crate::screen::Steps;
 use crate::target::BookingTargets;
 use crate::verdict::Verdict;
@@ -101,7 +101,7 @@ pub(crate) async fn run(args: ConcurrentArgs, targets: BookingTargets) -> anyhow
     measure(&args, &system, unfinished.findings()).await?;
     system.database.close().await;
     let report = unfinished.end();
-    files.write(&report.started_at, &report, &picture::draw(&report))?;
+    files.write(&report.started_at, &report, &report.text(), &picture::draw(&report))?;
     Ok(Verdict { broken: report.broken })
 }
 

@@ -13,7 +13,7 @@ use super::system::System;
 use crate::exit::{Ending, Failure};
 use crate::measure::files::{FileArgs, Files};
 use crate::measure::table;
-use crate::measure::unfinished::Unfinished;
+use crate::measure::unfinished::{Findings as _, Unfinished};
 use crate::screen::Steps;
 use crate::signals;
 use crate::target::BookingStores;
@@ -115,7 +115,7 @@ async fn run(args: ContentionArgs, crew: &Crew) -> anyhow::Result<Verdict> {
     let mut unfinished = Unfinished::new(Report::new(&args));
     measure(&args, crew, unfinished.findings()).await?;
     let report = unfinished.end();
-    files.write(&report.started_at, &report, &picture::draw(&report))?;
+    files.write(&report.started_at, &report, &report.text(), &picture::draw(&report))?;
     Ok(Verdict { broken: report.broken })
 }
 

@@ -46,9 +46,16 @@ impl Files {
         Ok(Self { name, args: args.clone() })
     }
 
-    /// Writes both files and says where. `started_at` is RFC 3339, in UTC.
-    pub(crate) fn write(&self, started_at: &str, report: &impl serde::Serialize, svg: &str) -> anyhow::Result<()> {
-        let json = format!("{}\n", serde_json::to_string_pretty(report)?);
+    /// Writes both files and says where. `started_at` is RFC 3339, in UTC; `text` is what was shown, for `lab report`.
+    pub(crate) fn write(
+        &self,
+        started_at: &str,
+        report: &impl serde::Serialize,
+        text: &str,
+        svg: &str,
+    ) -> anyhow::Result<()> {
+        let run = Run { experiment: self.name, command: command(std::env::args()), report, text };
+        let json = format!("{}\n", serde_json::to_string_pretty(&run)?);
         for (path, ending, text) in [(&self.args.json, "json", json.as_str()), (&self.args.svg, "svg", svg)] {
             match path {
                 Some(path) => put(path, text)?,
@@ -67,8 +74,57 @@ impl Files {
     }
 }
 
+/// What is written of a run: its report, and what every run has.
+#[derive(Debug, serde::Serialize)]
+struct Run<'a, R> {
+    experiment: &'static str,
+    command: String,
+    #[serde(flatten)]
+    report: &'a R,
+    text: &'a str,
+}
+
+/// What was typed, as it can be typed again; but no URL, which may have a password in it.
+fn command(args: impl Iterator<Item = String>) -> String {
+    let mut command = "lab".to_owned();
+    for arg in args.skip(1) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=.,:/%+@".contains(c);
+        command.push(' ');
+        match arg.split_once("://") {
+            Some((before, _)) => {
+                let flag = before.rsplit_once('=').map_or("", |(flag, _)| flag);
+                command.push_str(flag);
+                command.push_str(if flag.is_empty() { "URL" } else { "=URL" });
+            }
+            None if !arg.is_empty() && arg.chars().all(plain) => command.push_str(&arg),
+            None => {
+                command.push('\'');
+                command.push_str(&arg.replace('\'', "'\\''"));
+                command.push('\'');
+            }
+        }
+    }
+    command
+}
+
 fn put(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     crate::screen::say(&format!("wrote {}", path.display()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+
+    #[test]
+    fn a_command_can_be_typed_again_and_gives_no_password_away() {
+        let of = |args: &[&str]| command(["target/release/lab"].iter().chain(args).map(|&arg| arg.to_owned()));
+        assert_eq!(
+            of(&["booking", "concurrent", "--strategies", "none,redis"]),
+            "lab booking concurrent --strategies none,redis"
+        );
+        assert_eq!(of(&["up", "--data", "it's here", ""]), "lab up --data 'it'\\''s here' ''");
+        assert_eq!(of(&["--database-url=postgres://u:secret@h/d", "redis://:secret@h"]), "lab --database-url=URL URL");
+    }
 }
