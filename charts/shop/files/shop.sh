@@ -70,8 +70,9 @@ for strategy in "${strategies[@]}"; do
             *)
                 # What is near may be behind for its grace; what is not may never be.
                 until shows "$address" "$path" "$version"; do
-                    [[ $(header x-cache) == near_hit ]] && ((SECONDS - begun < SOON)) ||
+                    if [[ $(header x-cache) != near_hit ]] || ((SECONDS - begun >= SOON)); then
                         fail "$address does not show version $version under $strategy, although the write is $written"
+                    fi
                     sleep 0.05
                 done
                 ;;
