@@ -19,7 +19,7 @@ use fenced_cache::{Effects, Key, Keyspace, Tag as CacheTag};
 
 use crate::domain::{AuthorName, Filter, Listing, PostId};
 use crate::store::{Document, LoadError, Store, Touched};
-use service::conditional::EntityTag;
+use service_cache::Validator;
 
 /// One cached document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,16 +48,10 @@ impl Entry {
         }
     }
 
-    /// Whether the document shows one row, whose version is its validator.
+    /// What tells one state of the document from another: the version of the one row that it shows, or a hash.
     #[must_use]
-    pub fn is_versioned(&self) -> bool {
-        matches!(self, Self::Post(_))
-    }
-
-    /// The document's entity tag.
-    #[must_use]
-    pub fn entity_tag(&self, validator: u64) -> EntityTag {
-        if self.is_versioned() { EntityTag::of_version(validator) } else { EntityTag::of_content(validator) }
+    pub fn validator(&self) -> Validator {
+        if matches!(self, Self::Post(_)) { Validator::Version } else { Validator::Hash }
     }
 }
 

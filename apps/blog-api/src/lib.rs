@@ -20,7 +20,6 @@ pub mod config;
 pub mod domain;
 pub mod entry;
 mod error;
-mod headers;
 pub mod migrate;
 pub mod model;
 pub mod reads;
@@ -30,7 +29,7 @@ pub mod store;
 pub use app::{build, telemetry};
 pub use command::main;
 pub use error::Error;
-pub use headers::{CACHE_STATUS, X_CACHE, X_CACHE_WRITE};
+pub use service_cache::{CACHE_STATUS, X_CACHE, X_CACHE_WRITE};
 
 /// The schema in PostgreSQL that is all this service's.
 pub const SCHEMA: &str = "blog";

@@ -8,10 +8,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fenced_cache::{Commit, CommitState, Outcome, ReadError, WriteOutcome, Written};
+use fenced_cache::{Commit, CommitState, ReadError, WriteOutcome, Written};
 use futures_util::future::BoxFuture;
 use outbox::{Outbox, Transaction};
 use service::postgres::is_cut;
+use service_cache::Answer;
 use sqlx::PgConnection;
 use tokio::time::timeout;
 
@@ -32,25 +33,6 @@ pub enum Reads {
     Naive(Naive),
     /// From the database, always.
     Off(Off),
-}
-
-/// The answer to one read.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The document; `None` if there is no such thing.
-    pub document: Option<Document>,
-    /// How it was answered.
-    pub outcome: Outcome,
-    /// The time since it was loaded.
-    pub age: Duration,
-    /// How long it stays fresh in the cache; zero if it is stale, or not in it.
-    pub fresh_for: Duration,
-}
-
-impl Answer {
-    fn loaded(document: Option<Document>, outcome: Outcome, fresh_for: Duration) -> Self {
-        Self { document, outcome, age: Duration::ZERO, fresh_for }
-    }
 }
 
 /// A change of rows within the transaction that it is given.

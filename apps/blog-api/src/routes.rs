@@ -17,9 +17,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::headers::{self, Reuse};
 use crate::reads::Reads;
 use service::conditional::IfNoneMatch;
+use service_cache::{CacheNames, REVALIDATE, cache_names};
+
+/// What the caches are called in `Cache-Status`.
+const CACHES: CacheNames = cache_names!("blog");
 
 /// What every handler needs.
 #[derive(Clone, Debug)]
@@ -87,10 +90,10 @@ impl Blog {
         let answer = self.reads.get(&entry).await?;
         Ok(match &answer.document {
             Some(document) => {
-                let (json, tag) = (document.json.clone(), entry.entity_tag(document.validator));
-                headers::document(known, &answer, json, tag, Reuse::Revalidate)
+                let (json, tag) = (document.json.clone(), document.entity_tag(entry.validator()));
+                CACHES.document(known, &answer, json, tag, REVALIDATE)
             }
-            None => headers::not_found(Problem::from(missing()), &answer),
+            None => CACHES.not_found(Problem::from(missing()), &answer),
         })
     }
 }

@@ -8,19 +8,17 @@ use fenced_cache::{Cache, Keyspace};
 use outbox::events::EventSettings;
 use outbox::{Outbox, RelaySettings};
 use service::{App, Server, Telemetry};
+use service_cache::{Running, gated};
 use shop_events::Publisher;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::{Catalog, Running};
+use crate::catalog::Catalog;
 use crate::config::{CacheArgs, ServeArgs};
 use crate::migrate::MIGRATIONS;
 use crate::routes::{self, Shop};
 use crate::seen::Seen;
 use crate::store::Store;
 use crate::strategies::{Near, Tuning};
-
-/// Connections that stay free for writes while the cache is away and all reads go to the database.
-const KEPT_FOR_WRITES: u32 = 2;
 
 /// How often Redis is asked to prove that the near cache has heard of every change.
 pub(crate) const NEAR_PING: Duration = Duration::from_millis(100);
@@ -69,12 +67,11 @@ pub async fn build(args: &ServeArgs, telemetry: &Telemetry) -> anyhow::Result<Ap
 }
 
 fn settings(args: &ServeArgs) -> anyhow::Result<fenced_cache::Settings> {
-    let permits = args.database.database_pool.saturating_sub(KEPT_FOR_WRITES).max(1);
     let cache = &args.cache;
     // The strategies' names have prefixes of their own; under this one lies what belongs to the process.
     let keyspace = Keyspace::new(crate::NAMESPACE)?;
-    Ok(fenced_cache::Settings::new(cache.redis_url.expose(), keyspace)
-        .gate(usize::try_from(permits).unwrap_or(1), 1_024, Duration::from_secs(1))
+    let settings = fenced_cache::Settings::new(cache.redis_url.expose(), keyspace);
+    Ok(gated(settings, args.database.database_pool)
         .near_bytes(cache.near_cache)
         .near_ping(NEAR_PING)
         .near_grace(cache.near_grace)

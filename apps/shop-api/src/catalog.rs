@@ -1,28 +1,24 @@
 //! How documents are read and changes are written, by whichever strategy. Handlers do not know which.
 
-mod document;
-mod running;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use fenced_cache::{
-    Cache, Commit, ConfigError, Epochs, Outcome, Read, ReadError, ReadOptions, WriteError, WriteOutcome, Written,
+    Cache, Commit, ConfigError, Epochs, Read, ReadError, ReadOptions, WriteError, WriteOutcome, Written,
 };
 use futures_util::future::BoxFuture;
 use outbox::{Outbox, Transaction};
 use service::postgres::is_cut;
+use service_cache::Answer;
 use sqlx::PgConnection;
 use tokio::time::timeout;
-
-pub use running::Running;
 
 use crate::domain::{CategoryId, ProductId};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::homes::{self, Homes};
 use crate::metrics;
-use crate::store::{Change, Document, LoadError, Store};
+use crate::store::{Change, LoadError, Store};
 use crate::strategies::{Strategies, Strategy, Tuning};
 
 /// The most that the statements of one change may take together; each has its own, shorter limit in PostgreSQL,
@@ -41,26 +37,6 @@ pub struct Catalog {
     homes: Homes,
     strategies: Strategies,
     load_deadline: Duration,
-}
-
-/// The answer to one read.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The document; `None` if there is no such thing.
-    pub document: Option<Document>,
-    /// How it was answered.
-    pub outcome: Outcome,
-    /// The time since it was loaded.
-    pub age: Duration,
-    /// How long it stays fresh in the cache; zero if it is stale, or not in it.
-    pub fresh_for: Duration,
-}
-
-impl Answer {
-    fn of_read(entry: &Entry, read: Read) -> Self {
-        let Read { value, outcome, age, fresh_for, version } = read;
-        Self { document: value.map(|value| document::decode(entry, value, version)), outcome, age, fresh_for }
-    }
 }
 
 /// A change of rows within the transaction that it is given.
@@ -126,7 +102,7 @@ impl Catalog {
             None => ReadOptions::new(),
         };
         let home = match self.home(strategy, entry, options).await? {
-            Home::NoSuchProduct(read) => return Ok(Answer::of_read(entry, read)),
+            Home::NoSuchProduct(read) => return Ok(Answer::of_read(entry.validator(), read)),
             Home::Known(category) => Some(category),
             Home::NotAsked => None,
         };
@@ -136,11 +112,11 @@ impl Catalog {
             let (store, entry) = (store.clone(), loaded.clone());
             async move {
                 let document = entry.load(&store).await?;
-                Ok::<_, LoadError>(document.map(|document| document::encode(&entry, &document)))
+                Ok::<_, LoadError>(document.map(|document| document.encode(entry.validator())))
             }
         };
         let read = self.cache.get_or_load_with(&key, strategy.kept().policy(entry), options, load).await?;
-        Ok(Answer::of_read(entry, read))
+        Ok(Answer::of_read(entry.validator(), read))
     }
 
     async fn home(&self, strategy: &dyn Strategy, entry: &Entry, options: ReadOptions) -> Result<Home, ReadError> {
@@ -170,7 +146,7 @@ impl Catalog {
             Ok(loaded) => loaded.map_err(|error| ReadError::Load(Arc::new(error)))?,
             Err(_) => return Err(ReadError::LoadTimeout),
         };
-        Ok(Answer { document, outcome: Outcome::Bypass, age: Duration::ZERO, fresh_for: Duration::ZERO })
+        Ok(Answer::bypassed(document))
     }
 
     /// Changes rows, and does for the cache what that means by this strategy. Runs to its end although the caller be dropped.

@@ -15,7 +15,7 @@
 //! under one tag that every write changes.
 
 use fenced_cache::{Key, Keyspace, Tag};
-use service::conditional::EntityTag;
+use service_cache::Validator;
 
 use crate::domain::{CategoryId, Listing, ProductId, Search};
 use crate::store::{Document, LoadError, Store};
@@ -44,16 +44,10 @@ impl Entry {
         }
     }
 
-    /// Whether the document shows one row, whose version is its validator.
+    /// What tells one state of the document from another: the version of the one row that it shows, or a hash.
     #[must_use]
-    pub fn is_versioned(&self) -> bool {
-        matches!(self, Self::Product(_))
-    }
-
-    /// The document's entity tag.
-    #[must_use]
-    pub fn entity_tag(&self, validator: u64) -> EntityTag {
-        if self.is_versioned() { EntityTag::of_version(validator) } else { EntityTag::of_content(validator) }
+    pub fn validator(&self) -> Validator {
+        if matches!(self, Self::Product(_)) { Validator::Version } else { Validator::Hash }
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use fenced_cache::ReadError;
 use service::conditional::Mismatch;
-use service::postgres::{is_unavailable, is_unmigrated};
+use service::postgres::is_unmigrated;
 use service::{FieldProblem, Problem};
+use service_cache::{UNKNOWN, X_CACHE_WRITE, unreadable};
 
 use crate::domain::{CategoryId, ProductId};
-use crate::headers::{UNKNOWN, X_CACHE_WRITE};
 use crate::store::LoadError;
 use crate::strategies;
 
@@ -97,7 +97,7 @@ impl Error {
             Self::PreconditionFailed(mismatch) => {
                 mismatch.into_problem("The product has been changed since: read it again.")
             }
-            Self::Read(error) => unreadable(error),
+            Self::Read(error) => unreadable(error, RETRY_AFTER),
             Self::Database(error) => refused(error),
             Self::RolledBack => Problem::unavailable(
                 "The connection to the database broke, and nothing was changed.",
@@ -125,37 +125,12 @@ impl IntoResponse for Error {
     }
 }
 
-fn unreadable(error: ReadError) -> Problem {
-    match error {
-        // One failure is shared by all who waited for the load.
-        ReadError::Load(cause) => match cause.downcast_ref::<LoadError>() {
-            Some(LoadError::Database(error)) if is_unavailable(error) || is_unmigrated(error) => {
-                tracing::warn!(%error, "database unavailable");
-                unavailable()
-            }
-            _ => Problem::internal(cause.as_ref()),
-        },
-        ReadError::LoadTimeout => {
-            tracing::warn!("a load did not end within its deadline");
-            Problem::unavailable("The database did not answer in time.", RETRY_AFTER)
-        }
-        ReadError::Overloaded { retry_after } => {
-            Problem::unavailable("The cache is away, and the database has no more room for reads.", retry_after)
-        }
-        error => Problem::internal(&error),
-    }
-}
-
-fn unavailable() -> Problem {
-    Problem::unavailable("The database cannot be used right now.", RETRY_AFTER)
-}
-
 /// A constraint of the schema that a client's data violated, as what the client did. The types of the domain keep most
 /// of this from happening; a row that went away meanwhile they cannot see.
 fn refused(error: sqlx::Error) -> Problem {
     if is_unmigrated(&error) {
         tracing::warn!(%error, "database unavailable");
-        return unavailable();
+        return Problem::unavailable("The database cannot be used right now.", RETRY_AFTER);
     }
     let constraint = error.as_database_error().and_then(|error| error.constraint()).map(ToOwned::to_owned);
     let field = |pointer, detail: &'static str| {

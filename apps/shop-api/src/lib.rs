@@ -30,7 +30,6 @@ pub mod config;
 pub mod domain;
 pub mod entry;
 mod error;
-mod headers;
 pub mod homes;
 pub mod metrics;
 pub mod migrate;
@@ -43,7 +42,8 @@ pub mod strategies;
 pub use app::{build, telemetry};
 pub use command::main;
 pub use error::Error;
-pub use headers::{CACHE_STATUS, X_CACHE, X_CACHE_WRITE, X_SEEN_VERSION};
+pub use seen::X_SEEN_VERSION;
+pub use service_cache::{CACHE_STATUS, X_CACHE, X_CACHE_WRITE};
 
 /// The schema in PostgreSQL that is all this service's.
 pub const SCHEMA: &str = "shop";

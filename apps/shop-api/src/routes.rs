@@ -12,16 +12,19 @@ use axum::Router;
 use axum::response::Response;
 use service::Problem;
 use service::conditional::IfNoneMatch;
+use service_cache::{Answer, CacheNames, REVALIDATE, cache_names};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::catalog::{Answer, Catalog};
+use crate::catalog::Catalog;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::headers;
 use crate::seen::Seen;
 use crate::strategies::Strategy;
+
+/// What the caches are called in `Cache-Status`.
+const CACHES: CacheNames = cache_names!("shop");
 
 /// What every handler needs.
 #[derive(Clone, Debug)]
@@ -100,7 +103,10 @@ impl Shop {
 
 fn answered(known: &IfNoneMatch, entry: &Entry, answer: &Answer, missing: impl FnOnce() -> Error) -> Response {
     match &answer.document {
-        Some(document) => headers::document(known, answer, document.json.clone(), entry.entity_tag(document.validator)),
-        None => headers::not_found(Problem::from(missing()), answer),
+        Some(document) => {
+            let (json, tag) = (document.json.clone(), document.entity_tag(entry.validator()));
+            CACHES.document(known, answer, json, tag, REVALIDATE)
+        }
+        None => CACHES.not_found(Problem::from(missing()), answer),
     }
 }

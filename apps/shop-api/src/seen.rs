@@ -6,12 +6,15 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::domain::ProductId;
 use crate::store::Store;
+
+/// The version of a product that the client has seen.
+pub const X_SEEN_VERSION: HeaderName = HeaderName::from_static("x-seen-version");
 
 /// Bytes of a signature: as hard to guess as a request is cheap to count.
 const SIGNATURE: usize = 8;

@@ -13,8 +13,9 @@ use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::Expiration;
 use fred::types::config::{Config, ReconnectPolicy};
 use service::{Health, Tasks};
+use service_cache::Answer;
 
-use super::{Answer, Database, LoadDeadlines, Work, committed};
+use super::{Database, LoadDeadlines, Work, committed};
 use crate::entry::{Entry, Names};
 use crate::error::Error;
 use crate::store::{Document, Touched};
@@ -78,7 +79,7 @@ impl Naive {
             return Ok(Answer::loaded(None, Outcome::Miss, Duration::ZERO));
         };
         if !reachable {
-            return Ok(Answer::loaded(Some(document), Outcome::Bypass, Duration::ZERO));
+            return Ok(Answer::bypassed(Some(document)));
         }
         // This is the moment: what has been written since the SELECT is overwritten here.
         let expires = Expiration::EX(i64::try_from(ttl(entry).as_secs()).unwrap_or(i64::MAX));

@@ -1,11 +1,10 @@
 //! No cache: what the others are compared with, and what an operator falls back to.
 
-use std::time::Duration;
-
-use fenced_cache::{Outcome, ReadError, WriteOutcome, Written};
+use fenced_cache::{ReadError, WriteOutcome, Written};
 use service::Tasks;
+use service_cache::Answer;
 
-use super::{Answer, Database, LoadDeadlines, Work, committed};
+use super::{Database, LoadDeadlines, Work, committed};
 use crate::entry::Entry;
 use crate::error::Error;
 
@@ -29,7 +28,7 @@ impl Off {
 
     pub(super) async fn get(&self, entry: &Entry) -> Result<Answer, ReadError> {
         let document = self.database.load(entry, self.deadlines).await?;
-        Ok(Answer::loaded(document, Outcome::Bypass, Duration::ZERO))
+        Ok(Answer::bypassed(document))
     }
 
     pub(super) async fn write<T: Send + 'static>(&self, work: impl Work<T>) -> Result<Written<T>, Error> {

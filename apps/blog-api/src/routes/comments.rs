@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use service::{Json, Path};
+use service_cache::{X_CACHE_WRITE, x_cache_write};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -12,7 +13,6 @@ use super::bodies::CreateComment;
 use super::problems::{Always, Malformed, Missing, WrongBody};
 use crate::domain::PostId;
 use crate::error::Error;
-use crate::headers::{X_CACHE_WRITE, x_cache_write};
 use crate::model::Comment;
 use crate::store::Store;
 

@@ -3,18 +3,18 @@
 use axum::extract::State;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use serde::Deserialize;
 use service::Query;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Blog;
 use super::problems::{Always, Malformed};
+use super::{Blog, CACHES};
 use crate::domain::Limit;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::headers::{self, Reuse};
 use crate::model::Popular;
 use crate::store::POPULAR_SEPARATOR;
 use service::conditional::IfNoneMatch;
@@ -22,6 +22,9 @@ use service::conditional::IfNoneMatch;
 pub(super) fn router() -> OpenApiRouter<Blog> {
     OpenApiRouter::new().routes(routes!(list))
 }
+
+/// A client, or a cache in between, may use the list for half a minute, as the service itself does.
+const REUSE: HeaderValue = HeaderValue::from_static("public, max-age=30, stale-while-revalidate=300");
 
 /// How many of them.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -65,7 +68,7 @@ async fn list(
     // There is always a list, if an empty one.
     let document = answer.document.clone().unwrap_or_default();
     let json = first_items(&document.json, query.limit.get());
-    Ok(headers::document(&known, &answer, json, entry.entity_tag(document.validator), Reuse::Popular))
+    Ok(CACHES.document(&known, &answer, json, document.entity_tag(entry.validator()), REUSE))
 }
 
 /// The list's first items, cut off between two lines.

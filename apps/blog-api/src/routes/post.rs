@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::ETAG;
 use service::{Json, Path};
+use service_cache::{X_CACHE_WRITE, x_cache_write};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,7 +15,6 @@ use super::problems::{Always, Changed, Malformed, Missing, WrongBody};
 use crate::domain::PostId;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::headers::{X_CACHE_WRITE, x_cache_write};
 use crate::model::Post;
 use crate::store::Store;
 use service::conditional::{EntityTag, IfMatch, IfNoneMatch};

@@ -68,6 +68,6 @@ impl Store {
             serde_json::to_writer(&mut json, &Ranked { post, score })?;
         }
         json.extend(b"]}");
-        Ok(Document::of_content(json))
+        Ok(Document::of_json(json))
     }
 }

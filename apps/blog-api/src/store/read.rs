@@ -104,7 +104,7 @@ impl Store {
         let mut rows = again_if_cut(|| self.page_rows(listing)).await?;
         let next = listing.limit.cut(&mut rows, |last| Cursor::after(PostId::of_row(last.id)).to_string());
         let page = Page { items: rows.into_iter().map(Summary::from).collect(), next };
-        Ok(Document::of_content(serde_json::to_vec(&page)?))
+        Ok(Document::of_content(&page)?)
     }
 
     /// One row more than the page has, if there is one: so it is known whether there is a next page.
@@ -239,6 +239,6 @@ impl Store {
                 updated_at: row.updated_at?,
             })
         }));
-        Ok(Some(Document::of_content(serde_json::to_vec(&page)?)))
+        Ok(Some(Document::of_content(&page)?))
     }
 }

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use service::conditional::IfNoneMatch;
 use service::{Json, Path, Query};
+use service_cache::{X_CACHE_WRITE, x_cache_write};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -17,7 +18,6 @@ use crate::catalog::Scale;
 use crate::domain::{CategoryId, Limit, Listing, ProductId};
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::headers::{X_CACHE_WRITE, x_cache_write};
 use crate::model::{Page, Repriced};
 use crate::store::Store;
 

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use service::conditional::{EntityTag, IfMatch, IfNoneMatch};
 use service::{Json, Path};
+use service_cache::{JSON, X_CACHE_WRITE, x_cache_write};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,8 +19,8 @@ use crate::catalog::Scale;
 use crate::domain::ProductId;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::headers::{JSON, X_CACHE_WRITE, X_SEEN_VERSION, x_cache_write};
 use crate::model::Product;
+use crate::seen::X_SEEN_VERSION;
 use crate::store::{State as Row, Store};
 use fenced_cache::Written;
 

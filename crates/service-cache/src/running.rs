@@ -1,4 +1,4 @@
-//! What runs beside the requests: the cache, the outbox's two relays (of invalidations, of events), and the checks of both stores.
+//! What runs beside the requests: the cache, the outbox's relays, and the checks of Redis and of the replay.
 
 use std::time::{Duration, Instant};
 
@@ -18,23 +18,32 @@ const CONNECTS_WITHIN: Duration = Duration::from_secs(1);
 pub struct Running {
     cache: Cache,
     relaying: CancellationToken,
-    background: [Background; 2],
+    background: Vec<Background>,
 }
 
 impl Running {
-    /// Begins to watch; `background` are the relays.
+    /// Begins to watch, and adds the checks `redis` and `replay`. `background` are the relays, which end with `relaying`.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     #[must_use]
-    pub fn start(cache: Cache, relaying: CancellationToken, background: [Background; 2], health: Health) -> Self {
+    pub fn start(
+        cache: Cache,
+        relaying: CancellationToken,
+        background: impl IntoIterator<Item = Background>,
+        health: Health,
+    ) -> Self {
         tokio::spawn(watch(cache.clone(), health, relaying.clone()));
-        Self { cache, relaying, background }
+        Self { cache, relaying, background: background.into_iter().collect() }
     }
 
     /// Lets writes under way finish, then the marks of the last ones.
     pub async fn stop(self) {
         self.cache.shutdown().await;
         self.relaying.cancel();
-        let [relay, events] = self.background;
-        tokio::join!(relay.stopped(), events.stopped());
+        for background in self.background {
+            background.stopped().await;
+        }
     }
 }
 
