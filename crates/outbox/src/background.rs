@@ -1,6 +1,7 @@
 //! Starting and stopping what runs beside the writers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fenced_cache::{ConfigError, Invalidate};
 use tokio::task::JoinHandle;
@@ -10,8 +11,9 @@ use tracing::error;
 use crate::events::{self, EventRelay, EventSettings, Publish};
 use crate::marker;
 use crate::outbox::Outbox;
+use crate::prune;
 use crate::relay::Relay;
-use crate::settings::RelaySettings;
+use crate::settings::{self, RelaySettings};
 
 /// What one process runs: the relay and the marking, or the event relay. Dropping it stops nothing: that is what the token is for.
 #[derive(Debug)]
@@ -41,6 +43,22 @@ impl Outbox {
         let marker = marker::mark(self.clone(), settings.mark_every, shutdown.clone());
         let relay = Relay::new(self.clone(), settings, invalidate).run(shutdown);
         Ok(Background { tasks: vec![tokio::spawn(marker), tokio::spawn(relay)] })
+    }
+
+    /// Starts deleting rows that are older than `keep`, applied or not, until `shutdown` is cancelled: for a replica that has no cache,
+    /// and so has nothing to relay to. Its writes are recorded all the same, for replicas that do have one, whose relays apply them
+    /// within a second or so; where there is none, the rows would pile up for ever.
+    ///
+    /// `keep` must be longer than any entry lives (the cache's `hard_ttl`): what a row of that age names is gone by itself.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if `keep` is not within 2 min and 365 d; then nothing was started.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn start_without_cache(&self, keep: Duration, shutdown: CancellationToken) -> Result<Background, ConfigError> {
+        settings::check_keep(keep)?;
+        Ok(Background { tasks: vec![tokio::spawn(prune::unread(self.clone(), keep, shutdown))] })
     }
 
     /// Starts numbering and publishing [events](crate::events) until `shutdown` is cancelled. Outlives any failure of

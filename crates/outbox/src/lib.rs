@@ -31,6 +31,10 @@
 //! Three tables in the service's schema: `outbox` (`id`, `keys`, `tags`, `created_at`, `applied_at`), `cache_identity`
 //! (to which Redis the last replay went) and `outbox_version`; [`Outbox::migrate`] makes them. PostgreSQL 13 or newer.
 //!
+//! A row may also be written by a statement of one's own, which saves a round trip where the change is one statement anyway: `keys` and
+//! `tags` are full names in Redis, the rest has defaults. A service none of whose replicas has a cache at present runs
+//! [`Outbox::start_without_cache`] instead of a relay, so that rows which nobody reads go away.
+//!
 //! Beside invalidations an outbox can hold [`events`]: payloads that are numbered without gaps and published to whoever
 //! listens. They have tables of their own ([`Outbox::migrate_events`]) and a relay of their own ([`Outbox::start_events`]).
 //!
@@ -87,6 +91,7 @@ pub mod metrics;
 mod migration;
 mod outbox;
 mod progress;
+mod prune;
 mod relay;
 mod schema;
 mod session;

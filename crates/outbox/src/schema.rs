@@ -61,6 +61,7 @@ pub(crate) struct Statements {
     pub(crate) any_due: Shared,
     pub(crate) backlog: Shared,
     pub(crate) prune: Shared,
+    pub(crate) prune_unread: Shared,
 }
 
 /// The text of one statement.
@@ -139,6 +140,12 @@ impl Statements {
                 "delete from {schema}.outbox where id in (select id from {schema}.outbox \
                  where applied_at < statement_timestamp() - make_interval(secs => $1) \
                  order by applied_at limit $2 for update skip locked)",
+            ),
+            // Ids are drawn in about the order of `created_at`, on which there is no index: a look at the first ones is enough.
+            prune_unread: shared(
+                "delete from {schema}.outbox where id in (select id from \
+                 (select id, created_at from {schema}.outbox order by id limit $2) as oldest \
+                 where created_at < statement_timestamp() - make_interval(secs => $1))",
             ),
         }
     }

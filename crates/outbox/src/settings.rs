@@ -83,14 +83,18 @@ impl RelaySettings {
         within("relay_after", self.relay_after, 2 * self.mark_every, s(3_600))?;
         within("poll", self.poll, ms(1), s(60))?;
         within("invalidate_within", self.invalidate_within, ms(1), s(60))?;
-        // The journal's answers about transactions in doubt rest on rows for MEMORY.
-        within("keep", self.keep, 2 * crate::doubt::MEMORY, s(365 * 24 * 3_600))?;
+        check_keep(self.keep)?;
         within("prune_every", self.prune_every, ms(1), s(24 * 3_600))?;
         if !(1..=10_000).contains(&self.batch) {
             return Err(wrong("batch", self.batch.to_string(), "1 to 10000".into()));
         }
         Ok(())
     }
+}
+
+/// The journal's answers about transactions in doubt rest on rows for MEMORY.
+pub(crate) fn check_keep(keep: Duration) -> Result<(), ConfigError> {
+    within("keep", keep, 2 * crate::doubt::MEMORY, Duration::from_secs(365 * 24 * 3_600))
 }
 
 pub(crate) fn within(setting: &str, value: Duration, low: Duration, high: Duration) -> Result<(), ConfigError> {
