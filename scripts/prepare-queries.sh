@@ -22,6 +22,9 @@ trap 'rm -rf "$fresh"; psql -qX "$DATABASE_URL" -c "drop database if exists $scr
 
 # Without a search path every table is named with its schema, whoever the user is.
 psql -qX "$server/$scratch" -v ON_ERROR_STOP=1 -c "create schema $schema" -c "alter database $scratch set search_path = ''"
+# The outbox's tables, which a service's own statements may write.
+sed "s/{schema}/$schema/g" "$here/../../crates/outbox/src/migrations/0001_outbox.sql" |
+    psql -qX "$server/$scratch" -v ON_ERROR_STOP=1
 for migration in "$here"/migrations/*.sql; do
     psql -qX "$server/$scratch" -v ON_ERROR_STOP=1 -f "$migration"
 done

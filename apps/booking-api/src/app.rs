@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use outbox::Outbox;
 use service::{App, Server, Telemetry};
+use sqlx::PgPool;
 
 use crate::background::Background;
 use crate::config::ServeArgs;
 use crate::migrate::MIGRATIONS;
+use crate::pages::{Beside, Pages, Tuning};
 use crate::routes::{self, Bookings};
 use crate::store::Store;
 use crate::strategies::Strategies;
@@ -27,6 +30,8 @@ const LONGEST_WORK: Duration = Duration::from_secs(11);
 pub fn telemetry(log: &service::config::LogArgs) -> anyhow::Result<Telemetry> {
     let builder = service::telemetry("booking-api", env!("CARGO_PKG_VERSION"))
         .buckets_of(fenced_lock::metrics::HISTOGRAMS, fenced_lock::metrics::BUCKETS)
+        .buckets_of(fenced_cache::metrics::HISTOGRAMS, fenced_cache::metrics::BUCKETS)
+        .buckets_of(outbox::metrics::HISTOGRAMS, outbox::metrics::BUCKETS)
         .buckets_of(crate::metrics::HISTOGRAMS, crate::metrics::BUCKETS);
     let telemetry = builder.install(log)?;
     crate::metrics::describe();
@@ -41,12 +46,13 @@ pub fn telemetry(log: &service::config::LogArgs) -> anyhow::Result<Telemetry> {
 pub async fn build(args: &ServeArgs, telemetry: &Telemetry) -> anyhow::Result<App> {
     let mut server = Server::bind(&args.server, telemetry).await?;
     // What uses the pools stops before they close, and is made after them.
-    let closing = server.closing("locks");
+    let closing = server.closing("locks and cache");
     let pool = service::postgres::connect(&mut server, &args.database, "booking-api");
     let longest = args.locks.lock_deadline.max(LONGEST_WORK) + Duration::from_secs(1);
     let waiting = service::postgres::connect_waiting(&mut server, &args.database, "booking-api-waiting", longest);
     MIGRATIONS.require(&mut server, &args.database.database_url, "booking-api migrate");
 
+    let (pages, beside) = pages(args, pool.clone(), &server)?;
     let store = Store::new(pool, waiting);
     let redis_url = &args.locks.lock_redis_url;
     let reserve = ReserveSettings {
@@ -62,9 +68,22 @@ pub async fn build(args: &ServeArgs, telemetry: &Telemetry) -> anyhow::Result<Ap
     let background = Background::start(&store, args.bookings.idempotency_retention, redis_url, &server.health())?;
     let stopped = strategies.clone();
     closing.set(async move {
-        tokio::join!(background.stop(), stopped.close());
+        tokio::join!(background.stop(), stopped.close(), beside.stop());
     });
-    let state = Bookings { store, strategies, tasks: server.tasks(), lock_deadline: args.locks.lock_deadline };
+    let state = Bookings { store, strategies, pages, lock_deadline: args.locks.lock_deadline };
     let routes = routes::router(state).context("the OpenAPI document cannot be written")?;
     Ok(App::new(server, routes))
+}
+
+fn pages(args: &ServeArgs, pool: PgPool, server: &Server) -> anyhow::Result<(Pages, Beside)> {
+    let outbox = Outbox::new(pool.clone(), crate::SCHEMA)?;
+    let Some(redis_url) = &args.cache.cache_redis_url else {
+        return Ok(Pages::uncached(pool, &outbox, server.tasks())?);
+    };
+    let tuning = Tuning {
+        redis_url: redis_url.expose().to_owned(),
+        database_pool: args.database.database_pool,
+        statement_timeout: args.database.database_statement_timeout,
+    };
+    Ok(Pages::cached(pool, &outbox, tuning, server.tasks(), server.health())?)
 }

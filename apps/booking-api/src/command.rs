@@ -24,8 +24,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
 async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     telemetry(&args.log)?;
-    migrate::MIGRATIONS.run(&args.database_url).await?;
-    Ok(())
+    migrate::migrate(&args.database_url).await
 }
 
 async fn openapi() -> anyhow::Result<()> {

@@ -53,6 +53,9 @@ pub struct ServeArgs {
     /// Its bookings.
     #[command(flatten)]
     pub bookings: BookingArgs,
+    /// Its cache.
+    #[command(flatten)]
+    pub cache: CacheArgs,
     /// Its logs.
     #[command(flatten)]
     pub log: LogArgs,
@@ -125,6 +128,15 @@ pub struct BookingArgs {
     pub reservation_timeout: Duration,
 }
 
+/// How events' pages are cached.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Cache")]
+pub struct CacheArgs {
+    /// URL of the cache's Redis, through which events' pages are read; without it they come from the database
+    #[arg(long, env = "CACHE_REDIS_URL", hide_env_values = true, value_name = "URL")]
+    pub cache_redis_url: Option<RedisUrl>,
+}
+
 impl Settings for Args {
     fn check(&self, mistakes: &mut Mistakes) {
         if let Command::Serve(args) = &self.command {
@@ -141,6 +153,10 @@ impl ServeArgs {
             mistakes.add("--request-timeout", format!("{:?}", self.server.request_timeout), allowed);
         }
         locks::check(&self.locks, mistakes);
+        if let Some(url) = self.cache.cache_redis_url.as_ref().filter(|url| !url.expose().starts_with("redis://")) {
+            let allowed = "must begin with redis:// (TLS and sockets are not built in yet)";
+            mistakes.add("--cache-redis-url", url, allowed);
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Everything that an answer of the API can say instead of what was asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use fenced_cache::ReadError;
 use service::conditional::Mismatch;
 use service::postgres::is_unmigrated;
 use service::{FieldProblem, Problem};
+use service_cache::{LoadError, unreadable};
 
 use crate::domain::{BookingId, EventId, Strategy};
 use crate::strategies::Refusal;
@@ -57,6 +60,12 @@ pub enum Error {
     /// The database, about a page.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    /// An event's page could not be read.
+    #[error("the page could not be read")]
+    Read(#[from] ReadError),
+    /// The task that wrote panicked.
+    #[error("the write panicked")]
+    Panicked,
 }
 
 /// A booking or cancellation that could not be decided.
@@ -75,6 +84,15 @@ pub struct Refused {
 impl From<Vec<FieldProblem>> for Error {
     fn from(fields: Vec<FieldProblem>) -> Self {
         Self::Invalid(fields)
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Database(error) => Self::Database(error),
+            error @ LoadError::Encode(_) => Self::Read(ReadError::Load(Arc::new(error))),
+        }
     }
 }
 
@@ -111,6 +129,8 @@ impl Error {
             }
             Self::Refused(refused) => refused.into_problem(),
             Self::Database(error) => failed(error),
+            Self::Read(error) => unreadable(error, RETRY_AFTER),
+            error @ Self::Panicked => Problem::internal(&error),
         }
     }
 }

@@ -9,11 +9,14 @@
 //!   and a commit that was not answered is asked after.
 //! - **A wrong request is a 4xx** with a problem document that names what is wrong; nothing that a client sends reaches SQL, or a key
 //!   of Redis, before it was parsed into a type of [`domain`].
-//! - **Redis away** is a 503 for the events whose strategy needs it, and nothing to the others. **PostgreSQL away** is a 503.
+//! - **An event's page is right**, although it is cached: after a booking or cancellation that was answered with `X-Cache-Write:
+//!   applied`, no read that begins later, on any replica, shows more seats than are left ([`pages`]).
+//! - **The locks' Redis away** is a 503 for the events whose strategy needs it, and nothing to the others. **The cache's Redis away**
+//!   slows pages down, and no booking. **PostgreSQL away** is a 503, except for pages that the cache still has.
 //!
 //! # Where things are
 //! [`routes`] has a file per resource, [`store`] the SQL that strategies share, [`strategies`] a file per way to sell a seat once
-//! ([`strategies::locked`] is seven of them), [`app`] puts a replica together.
+//! ([`strategies::locked`] is seven of them), [`pages`] the cache, [`app`] puts a replica together.
 #![warn(missing_docs)]
 
 pub mod app;
@@ -25,6 +28,7 @@ mod error;
 pub mod metrics;
 pub mod migrate;
 pub mod model;
+pub mod pages;
 pub mod routes;
 pub mod store;
 pub mod strategies;

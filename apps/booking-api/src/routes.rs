@@ -11,13 +11,17 @@ mod problems;
 use std::time::Duration;
 
 use axum::Router;
-use service::Tasks;
+use service_cache::{CacheNames, cache_names};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::pages::Pages;
 use crate::store::Store;
 use crate::strategies::Strategies;
+
+/// What the cache is called in `Cache-Status`.
+const CACHES: CacheNames = cache_names!("booking");
 
 /// What every handler needs.
 #[derive(Clone, Debug)]
@@ -26,8 +30,8 @@ pub struct Bookings {
     pub store: Store,
     /// How seats are sold.
     pub strategies: Strategies,
-    /// Where bookings run, so that a client that hangs up does not cut one in half.
-    pub tasks: Tasks,
+    /// How events' pages are read, and told of changes.
+    pub pages: Pages,
     /// Longest wait for an event's lock.
     pub lock_deadline: Duration,
 }
@@ -42,6 +46,12 @@ pub struct Bookings {
             `redis-reserve`, whatever pauses, dies or loses its connection. `none`, `redis` and `redlock` are there to be seen \
             failing.\n\n\
             **A request with an `Idempotency-Key` books at most once**, however often it is sent.\n\n\
+            **An event's page is read through a cache, and right.** After a booking, cancellation or new event that was answered \
+            with `X-Cache-Write: applied`, no read of `/events/{id}` that begins later, on any replica, shows what was before it, \
+            under any strategy. With `pending` it is committed, and the cache is being told; until then the page may show more seats \
+            than are left. With `deferred` the replica has no cache: its own pages are right, and those of replicas that have one are \
+            told within about a second. What counts is what is booked: a seat that somebody is paying for, or that `redis-reserve` \
+            has handed out, is left until then. `GET /events` and the audit are never cached.\n\n\
             Every error is a problem document (RFC 9457)."
     ),
     components(schemas(service::ProblemDocument, service::FieldProblem)),

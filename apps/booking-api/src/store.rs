@@ -6,6 +6,7 @@ pub mod audit;
 pub mod bookings;
 pub mod events;
 pub mod keys;
+mod outbox;
 
 use std::time::Duration;
 

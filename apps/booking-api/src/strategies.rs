@@ -10,6 +10,7 @@ pub mod units;
 
 use std::time::Duration;
 
+use fenced_cache::RecordId;
 use fenced_lock::LockError;
 pub use select::Strategies;
 use service::conditional::{IfMatch, Mismatch};
@@ -81,11 +82,20 @@ pub struct Cancel {
     pub deadline: Instant,
 }
 
+/// A booking that was made now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// The booking.
+    pub booking: Booking,
+    /// The row of the outbox that tells of it, committed with it.
+    pub record: RecordId,
+}
+
 /// What became of an order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It is booked.
-    Booked(Booking),
+    Booked(Made),
     /// It had been booked before, under the same key.
     Replayed(Booking),
     /// The key has been used for another request.
@@ -104,6 +114,8 @@ pub enum Cancellation {
     Cancelled {
         /// How many seats were given back.
         seats: i32,
+        /// The row of the outbox that tells of it, committed with it.
+        record: RecordId,
     },
     /// It had been cancelled before.
     Already,

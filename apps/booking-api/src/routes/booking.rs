@@ -11,11 +11,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Bookings;
-use super::headers::tagged;
+use super::headers::{say_told, tagged};
 use super::problems::{Always, Changed, Locked, Malformed, Missing, Refused};
 use crate::domain::{BookingId, EventId};
 use crate::error::{self, Error};
 use crate::model::Booking;
+use crate::pages::Ended;
 use crate::store::{bookings, events};
 use crate::strategies::{Cancel, Cancellation};
 
@@ -57,7 +58,9 @@ async fn get(State(state): State<Bookings>, Path(id): Path<BookingId>, known: If
         ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to be cancelled"),
     ),
     responses(
-        (status = 204, description = "It is cancelled"),
+        (status = 204, description = "It is cancelled", headers(
+            ("X-Cache-Write" = String, description = "applied: the event's page shows it from now on; pending: soon; deferred: this replica has no cache"),
+        )),
         Malformed, Missing, Refused, Changed, Locked, Always,
     )
 )]
@@ -71,10 +74,19 @@ async fn cancel(
     let event = events::facts(&state.store.pool, event).await?.ok_or(Error::NoSuchEvent(event))?;
     let cancel = Cancel { event, booking: id, expected, deadline };
     let strategies = state.strategies;
-    let ended = state.tasks.detached(async move { strategies.cancel(&cancel).await }).await;
-    // It cancels at most once, so there is no harm in a repetition.
-    match ended.map_err(|refusal| error::Refused { event: event.id, refusal, repeatable: true })? {
-        Cancellation::Cancelled { .. } => Ok(StatusCode::NO_CONTENT.into_response()),
+    let change = async move {
+        // It cancels at most once, so there is no harm in a repetition.
+        let refused = |refusal| error::Refused { event: event.id, refusal, repeatable: true };
+        Ok(match strategies.cancel(&cancel).await.map_err(refused)? {
+            value @ Cancellation::Cancelled { record, .. } => {
+                Ended::Changed { value, event: event.id, record: Some(record) }
+            }
+            value => Ended::Unchanged(value),
+        })
+    };
+    let (cancellation, told) = state.pages.change(change).await?;
+    match cancellation {
+        Cancellation::Cancelled { .. } => Ok(say_told(StatusCode::NO_CONTENT.into_response(), told)),
         Cancellation::Already => Err(Error::AlreadyCancelled(id)),
         Cancellation::Mismatch(mismatch) => Err(Error::PreconditionFailed(mismatch)),
     }

@@ -16,11 +16,12 @@ use utoipa_axum::routes;
 
 use super::Bookings;
 use super::bodies::CreateBooking;
-use super::headers::{IDEMPOTENT_REPLAYED, Key, created};
+use super::headers::{IDEMPOTENT_REPLAYED, Key, created, say_told};
 use super::problems::{Always, Locked, Malformed, Missing, Refused, WrongBody};
 use crate::domain::{EventId, Fingerprint, Invalid, Strategy};
 use crate::error::{self, Error};
 use crate::model::Booking;
+use crate::pages::Ended;
 use crate::store::events;
 use crate::strategies::{Idempotency, Order, Outcome};
 
@@ -74,6 +75,7 @@ service::parsed_text!(Work);
         (status = 201, description = "The booking", body = Booking, headers(
             ("Location" = String, description = "The booking's path"),
             ("ETag" = String, description = "The version of the booking, in quotes"),
+            ("X-Cache-Write" = String, description = "applied: the event's page shows it from now on; pending: soon; deferred: this replica has no cache"),
             ("Idempotent-Replayed" = Option<String>, description = "true if the booking was made by an earlier request with the same key"),
         )),
         Malformed, Missing, Refused, WrongBody, Locked, Always,
@@ -97,11 +99,23 @@ async fn create(
     let repeatable = key.is_some();
     let order = Order { event, seats, buyer, key, work: query.work_ms.0, deadline };
     let strategies = bookings.strategies;
-    let outcome = bookings.tasks.detached(async move { strategies.book(&order).await }).await;
-    match outcome.map_err(|refusal| error::Refused { event: id, refusal, repeatable })? {
-        Outcome::Booked(booking) => Ok(answer(booking)),
+    let change = async move {
+        let refused = |refusal| error::Refused { event: id, refusal, repeatable };
+        Ok(match strategies.book(&order).await.map_err(refused)? {
+            Outcome::Booked(made) => {
+                let record = Some(made.record);
+                Ended::Changed { value: Outcome::Booked(made), event: id, record }
+            }
+            // Whoever made it may have died before he told the cache, and this answer promises the same as his.
+            value @ Outcome::Replayed(_) => Ended::Changed { value, event: id, record: None },
+            value => Ended::Unchanged(value),
+        })
+    };
+    let (outcome, told) = bookings.pages.change(change).await?;
+    match outcome {
+        Outcome::Booked(made) => Ok(say_told(answer(made.booking), told)),
         Outcome::Replayed(booking) => {
-            let mut answer = answer(booking);
+            let mut answer = say_told(answer(booking), told);
             answer.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
             Ok(answer)
         }

@@ -5,18 +5,20 @@ use axum::response::Response;
 use serde::Deserialize;
 use service::conditional::{EntityTag, IfNoneMatch};
 use service::paging::Limit;
-use service::{FieldProblem, Json, Path, Query};
+use service::{FieldProblem, Json, Path, Problem, Query};
+use service_cache::{REVALIDATE, Validator};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Bookings;
 use super::bodies::CreateEvent;
-use super::headers::{created, tagged};
+use super::headers::{created, say_told, tagged};
 use super::problems::{Always, Malformed, Missing, WrongBody};
+use super::{Bookings, CACHES};
 use crate::domain::EventId;
 use crate::error::Error;
 use crate::model::{EventDocument, EventPage};
+use crate::pages::Ended;
 use crate::store::events;
 use crate::strategies::locks;
 
@@ -70,6 +72,7 @@ async fn list(
         (status = 201, description = "The event", body = EventDocument, headers(
             ("Location" = String, description = "The event's path"),
             ("ETag" = String, description = "Changes when the event's page does"),
+            ("X-Cache-Write" = String, description = "applied: its page shows it from now on; pending: soon; deferred: this replica has no cache"),
         )),
         Malformed, WrongBody, Always,
     )
@@ -81,11 +84,18 @@ async fn create(State(bookings): State<Bookings>, Json(body): Json<CreateEvent>)
         return Err(vec![FieldProblem::new("/strategy", detail)].into());
     }
     let pool = bookings.store.pool.clone();
-    let event = bookings.tasks.detached(async move { events::create(&pool, &new).await }).await?;
-    Ok(created(&format!("/events/{}", event.id), tag(&event), event))
+    let make = async move {
+        let (event, record) = events::create(&pool, &new).await?;
+        Ok(Ended::Changed { event: EventId::of_row(event.id), value: event, record: Some(record) })
+    };
+    let (event, told) = bookings.pages.change(make).await?;
+    Ok(say_told(created(&format!("/events/{}", event.id), tag(&event), event), told))
 }
 
-/// An event, and how many of its seats are booked
+/// An event, and how many of its seats are left
+///
+/// Read through the cache. What is booked counts, by what is committed: see above for what that means while somebody books. A replica
+/// without a cache, or whose cache is away, reads the database (`X-Cache: BYPASS`).
 #[utoipa::path(
     get, path = "/events/{id}", operation_id = "getEvent", tag = "events", params(
         ("id" = i64, Path, description = "The event's id", minimum = 1),
@@ -94,14 +104,23 @@ async fn create(State(bookings): State<Bookings>, Json(body): Json<CreateEvent>)
     responses(
         (status = 200, description = "The event", body = EventDocument, headers(
             ("ETag" = String, description = "Changes when the event's page does"),
+            ("Age" = u64, description = "Seconds since it was read from the database; only if it was cached"),
+            ("X-Cache" = String, description = "HIT, STALE, MISS, COALESCED or BYPASS"),
+            ("Cache-Status" = String, description = "The same as RFC 9211 has it"),
         )),
         (status = 304, description = "The client has this page already"),
         Malformed, Missing, Always,
     )
 )]
 async fn get(State(bookings): State<Bookings>, Path(id): Path<EventId>, known: IfNoneMatch) -> Result<Response, Error> {
-    let event = events::find(&bookings.store.pool, id).await?.ok_or(Error::NoSuchEvent(id))?;
-    Ok(tagged(&known, tag(&event), event))
+    let answer = bookings.pages.get(id).await?;
+    Ok(match &answer.document {
+        Some(page) => {
+            let (json, tag) = (page.json.clone(), page.entity_tag(Validator::Hash));
+            CACHES.document(&known, &answer, json, tag, REVALIDATE)
+        }
+        None => CACHES.not_found(Problem::from(Error::NoSuchEvent(id)), &answer),
+    })
 }
 
 /// No number of the page says it all, so the tag is that of its text.

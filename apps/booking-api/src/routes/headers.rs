@@ -2,12 +2,14 @@
 
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
+use fenced_cache::WriteOutcome;
 use http::header::{ETAG, LOCATION};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use service::Json;
 use service::conditional::{EntityTag, IfNoneMatch};
+use service_cache::{X_CACHE_WRITE, x_cache_write};
 
 use crate::domain::IdempotencyKey;
 use crate::error::Error;
@@ -44,6 +46,14 @@ pub(super) fn tagged(known: &IfNoneMatch, tag: EntityTag, document: impl Seriali
     let mut response =
         if known.names(tag) { StatusCode::NOT_MODIFIED.into_response() } else { Json(document).into_response() };
     response.headers_mut().insert(ETAG, tag.header());
+    response
+}
+
+/// Says how the change stands with the cache, if there was one.
+pub(super) fn say_told(mut response: Response, told: Option<WriteOutcome>) -> Response {
+    if let Some(outcome) = told {
+        response.headers_mut().insert(X_CACHE_WRITE, x_cache_write(outcome));
+    }
     response
 }
 

@@ -1,12 +1,14 @@
 //! Bookings: made, found, cancelled.
 
+use fenced_cache::RecordId;
 use service::conditional::IfMatch;
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
+use super::outbox::page_of;
 use crate::domain::{BookingId, EventId};
 use crate::model::Booking;
-use crate::strategies::{Cancellation, Order};
+use crate::strategies::{Cancellation, Made, Order};
 
 /// A row that is a [`Booking`].
 pub(crate) struct BookingRow {
@@ -35,7 +37,29 @@ impl From<BookingRow> for Booking {
     }
 }
 
-/// Writes a booking and its key in one statement, within the transaction of the caller, who counts its seats.
+/// A row that is a [`Made`].
+struct MadeRow {
+    id: i64,
+    event_id: i64,
+    seats: i32,
+    buyer: Option<String>,
+    seat_numbers: Option<Vec<i32>>,
+    fence: Option<i64>,
+    created_at: OffsetDateTime,
+    cancelled_at: Option<OffsetDateTime>,
+    record: i64,
+}
+
+impl From<MadeRow> for Made {
+    fn from(row: MadeRow) -> Self {
+        let MadeRow { id, event_id, seats, buyer, seat_numbers, fence, created_at, cancelled_at, record } = row;
+        let booking = BookingRow { id, event_id, seats, buyer, seat_numbers, fence, created_at, cancelled_at };
+        Self { booking: booking.into(), record: RecordId(record) }
+    }
+}
+
+/// Writes a booking, its key and its row of the outbox in one statement, within the transaction of the caller, who counts its
+/// seats.
 ///
 /// # Errors
 /// The database's; see [`is_taken`](super::keys::is_taken).
@@ -44,24 +68,29 @@ pub async fn insert(
     order: &Order,
     seat_numbers: Option<&[i32]>,
     fence: Option<i64>,
-) -> Result<Booking, sqlx::Error> {
+) -> Result<Made, sqlx::Error> {
     let row = sqlx::query_as!(
-        BookingRow,
+        MadeRow,
         "with made as (
              insert into booking.bookings (event_id, seats, buyer, seat_numbers, idempotency_key, fence)
              values ($1, $2, $3, $4, $5, $6)
              returning id, event_id, seats, buyer, seat_numbers, fence, created_at, cancelled_at),
          key as (
              insert into booking.idempotency_keys (key, fingerprint, booking_id)
-             select $5, $7, id from made where $5::text is not null)
-         select * from made",
+             select $5, $7, id from made where $5::text is not null),
+         told as (
+             insert into booking.outbox (keys)
+             select array[$8::bytea] from made
+             returning id)
+         select made.*, told.id as record from made cross join told",
         order.event.id.get(),
         order.seats.get(),
         order.buyer(),
         seat_numbers,
         order.key(),
         fence,
-        order.fingerprint()
+        order.fingerprint(),
+        page_of(order.event.id)
     )
     .fetch_one(db)
     .await?;
@@ -73,9 +102,9 @@ pub async fn insert(
 ///
 /// # Errors
 /// The database's; see [`is_taken`](super::keys::is_taken).
-pub async fn insert_counted(db: &mut PgConnection, order: &Order, fence: Option<i64>) -> Result<Booking, sqlx::Error> {
+pub async fn insert_counted(db: &mut PgConnection, order: &Order, fence: Option<i64>) -> Result<Made, sqlx::Error> {
     let row = sqlx::query_as!(
-        BookingRow,
+        MadeRow,
         "with counted as (
              update booking.events set booked = booked + $2 where id = $1),
          made as (
@@ -84,14 +113,19 @@ pub async fn insert_counted(db: &mut PgConnection, order: &Order, fence: Option<
              returning id, event_id, seats, buyer, seat_numbers, fence, created_at, cancelled_at),
          key as (
              insert into booking.idempotency_keys (key, fingerprint, booking_id)
-             select $4, $6, id from made where $4::text is not null)
-         select * from made",
+             select $4, $6, id from made where $4::text is not null),
+         told as (
+             insert into booking.outbox (keys)
+             select array[$7::bytea] from made
+             returning id)
+         select made.*, told.id as record from made cross join told",
         order.event.id.get(),
         order.seats.get(),
         order.buyer(),
         order.key(),
         fence,
-        order.fingerprint()
+        order.fingerprint(),
+        page_of(order.event.id)
     )
     .fetch_one(db)
     .await?;
@@ -102,9 +136,9 @@ pub async fn insert_counted(db: &mut PgConnection, order: &Order, fence: Option<
 ///
 /// # Errors
 /// The database's; see [`is_taken`](super::keys::is_taken).
-pub async fn insert_if_room(db: &mut PgConnection, order: &Order) -> Result<Option<Booking>, sqlx::Error> {
+pub async fn insert_if_room(db: &mut PgConnection, order: &Order) -> Result<Option<Made>, sqlx::Error> {
     let row = sqlx::query_as!(
-        BookingRow,
+        MadeRow,
         "with room as (
              update booking.events set booked = booked + $2 where id = $1 and booked + $2 <= capacity
              returning id),
@@ -114,17 +148,22 @@ pub async fn insert_if_room(db: &mut PgConnection, order: &Order) -> Result<Opti
              returning id, event_id, seats, buyer, seat_numbers, fence, created_at, cancelled_at),
          key as (
              insert into booking.idempotency_keys (key, fingerprint, booking_id)
-             select $4, $5, id from made where $4::text is not null)
-         select * from made",
+             select $4, $5, id from made where $4::text is not null),
+         told as (
+             insert into booking.outbox (keys)
+             select array[$6::bytea] from made
+             returning id)
+         select made.*, told.id as record from made cross join told",
         order.event.id.get(),
         order.seats.get(),
         order.buyer(),
         order.key(),
-        order.fingerprint()
+        order.fingerprint(),
+        page_of(order.event.id)
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(Booking::from))
+    Ok(row.map(Made::from))
 }
 
 /// The booking with this id.
@@ -143,13 +182,15 @@ pub async fn find(db: &mut PgConnection, id: BookingId) -> Result<Option<Booking
     Ok(row.map(Booking::from))
 }
 
-/// Marks a booking as cancelled, once, within the transaction of the caller, who gives the seats back if it was.
+/// Marks a booking as cancelled, once, and writes the row of the outbox, within the transaction of the caller, who gives the seats
+/// back if it was.
 ///
 /// # Errors
 /// The database's; [`sqlx::Error::RowNotFound`] if there is no such booking.
 pub async fn cancel(db: &mut PgConnection, id: BookingId, expected: &IfMatch) -> Result<Cancellation, sqlx::Error> {
     let row = sqlx::query!(
-        r#"select seats, cancelled_at is not null as "cancelled!" from booking.bookings where id = $1 for no key update"#,
+        r#"select event_id, seats, cancelled_at is not null as "cancelled!"
+           from booking.bookings where id = $1 for no key update"#,
         id.get()
     )
     .fetch_one(&mut *db)
@@ -160,8 +201,16 @@ pub async fn cancel(db: &mut PgConnection, id: BookingId, expected: &IfMatch) ->
     if row.cancelled {
         return Ok(Cancellation::Already);
     }
-    sqlx::query!("update booking.bookings set cancelled_at = now() where id = $1", id.get()).execute(db).await?;
-    Ok(Cancellation::Cancelled { seats: row.seats })
+    let record = sqlx::query_scalar!(
+        "with cancelled as (
+             update booking.bookings set cancelled_at = now() where id = $1)
+         insert into booking.outbox (keys) values (array[$2::bytea]) returning id",
+        id.get(),
+        page_of(EventId::of_row(row.event_id))
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Cancellation::Cancelled { seats: row.seats, record: RecordId(record) })
 }
 
 /// Whether the booking is cancelled. Waits for whoever is cancelling it now, so it is also the question after a COMMIT that

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use fenced_cache::RecordId;
 use service::paging::Limit;
 use service::postgres::again_if_cut;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::keys;
+use super::{keys, outbox};
 use crate::domain::{Capacity, Event, EventId, EventName, Strategy};
 use crate::model::{EventDocument, EventPage};
 use crate::strategies::reserve::Reserve;
@@ -51,11 +52,12 @@ impl EventRow {
     }
 }
 
-/// Makes an event, with whatever its strategy keeps beside it.
+/// Makes an event, with whatever its strategy keeps beside it, and writes the row of the outbox: somebody may have asked for its id
+/// before it was there, and the cache remembers that.
 ///
 /// # Errors
 /// The database's.
-pub async fn create(pool: &PgPool, new: &NewEvent) -> Result<EventDocument, sqlx::Error> {
+pub async fn create(pool: &PgPool, new: &NewEvent) -> Result<(EventDocument, RecordId), sqlx::Error> {
     let mut transaction = pool.begin().await?;
     let row = sqlx::query_as!(
         EventRow,
@@ -71,8 +73,9 @@ pub async fn create(pool: &PgPool, new: &NewEvent) -> Result<EventDocument, sqlx
         let event = Event { id: EventId::of_row(row.id), capacity: new.capacity, strategy: new.strategy };
         Units::create(&mut transaction, &event).await?;
     }
+    let record = outbox::tell(&mut transaction, EventId::of_row(row.id)).await?;
     transaction.commit().await?;
-    Ok(row.document(&HashMap::new()))
+    Ok((row.document(&HashMap::new()), record))
 }
 
 /// What a booking has to know of its event.

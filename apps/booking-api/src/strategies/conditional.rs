@@ -61,7 +61,7 @@ impl Conditional {
                 Err(error) => return Err(attempts.failed(error)),
             };
             match bookings::insert_if_room(&mut db, order).await {
-                Ok(Some(booking)) => return Ok(Outcome::Booked(booking)),
+                Ok(Some(made)) => return Ok(Outcome::Booked(made)),
                 Ok(None) => break,
                 Err(error) if keys::is_taken(&error) => {
                     if let Some(stored) = self.store.stored(order).await.map_err(|error| attempts.failed(error))? {
@@ -98,7 +98,7 @@ impl Conditional {
         let mut db = self.store.pool.acquire().await?;
         let mut transaction = db.begin().await?;
         let cancellation = bookings::cancel(&mut transaction, cancel.booking, &cancel.expected).await?;
-        let Cancellation::Cancelled { seats } = cancellation else { return Ok(cancellation) };
+        let Cancellation::Cancelled { seats, .. } = cancellation else { return Ok(cancellation) };
         events::give_back(&mut transaction, cancel.event.id, seats).await?;
         let committed = transaction.commit().await;
         // Whoever asks in case of doubt takes a connection of its own.

@@ -94,7 +94,7 @@ impl Locked {
         let mut section = self.enter(sections, &order.event, order.deadline).await?;
         let lost = section.lost();
         let fence = section.fence().and_then(|fence| i64::try_from(fence).ok());
-        let (write, booking) = {
+        let (write, made) = {
             let in_section = async {
                 let seen = events::look(&mut *section.reader().await?, order).await?;
                 let Some(seen) = seen else { return Err(Ended::For(Refusal::NoSuchEvent)) };
@@ -109,7 +109,7 @@ impl Locked {
                 order.pay().await;
                 let mut write = section.write().await?;
                 match bookings::insert_counted(&mut write, order, fence).await {
-                    Ok(booking) => Ok(Ok((write, booking))),
+                    Ok(made) => Ok(Ok((write, made))),
                     Err(error) => {
                         write.rollback().await;
                         self.not_inserted(order, error).await.map(Err)
@@ -123,8 +123,8 @@ impl Locked {
         };
         // Not within `lost`: from here on the row is locked, or nothing protects it anyway, and a commit that is dropped
         // half way is one in doubt.
-        self.commit(write, Change::Booked(BookingId::of_row(booking.id), order.event.id)).await?;
-        Ok(Outcome::Booked(booking))
+        self.commit(write, Change::Booked(BookingId::of_row(made.booking.id), order.event.id)).await?;
+        Ok(Outcome::Booked(made))
     }
 
     /// What a refused insert means; its transaction has been rolled back.
@@ -143,7 +143,7 @@ impl Locked {
         let in_section = async {
             let mut write = section.write().await?;
             let cancellation = bookings::cancel(&mut write, cancel.booking, &cancel.expected).await?;
-            if let Cancellation::Cancelled { seats } = cancellation {
+            if let Cancellation::Cancelled { seats, .. } = cancellation {
                 events::give_back(&mut write, cancel.event.id, seats).await?;
             }
             Ok::<_, Ended>((write, cancellation))

@@ -124,8 +124,8 @@ impl Units {
             order.pay().await;
             progress.paid = true;
         }
-        let booking = match bookings::insert(&mut transaction, order, Some(&seats), None).await {
-            Ok(booking) => booking,
+        let made = match bookings::insert(&mut transaction, order, Some(&seats), None).await {
+            Ok(made) => made,
             Err(error) if keys::is_taken(&error) => {
                 transaction.rollback().await?;
                 drop(db);
@@ -134,7 +134,7 @@ impl Units {
             }
             Err(error) => return Err(error.into()),
         };
-        let id = BookingId::of_row(booking.id);
+        let id = BookingId::of_row(made.booking.id);
         if assign(&mut transaction, order.event.id, &seats, id).await? != u64::from(order.seats.get().unsigned_abs()) {
             // Not as long as the rows are locked.
             tracing::error!(event = %order.event.id, ?seats, "seats were sold although they were locked");
@@ -145,7 +145,7 @@ impl Units {
         // Whoever asks in case of doubt takes a connection of its own.
         drop(db);
         self.store.confirm(committed, Change::Booked(id, order.event.id)).await?;
-        Ok(Some(Outcome::Booked(booking)))
+        Ok(Some(Outcome::Booked(made)))
     }
 
     /// Cancels.

@@ -12,6 +12,7 @@ mod idempotency;
 mod locks;
 mod openapi;
 mod orders;
+mod pages;
 mod postgres;
 mod process;
 mod queries;

@@ -50,7 +50,7 @@ impl Bench {
             capacity: Capacity::of_row(capacity),
             strategy: strategy.parse().unwrap(),
         };
-        let made = create(self.pool(), &new).await.unwrap();
+        let (made, _) = create(self.pool(), &new).await.unwrap();
         facts(self.pool(), EventId::of_row(made.id)).await.unwrap().unwrap()
     }
 

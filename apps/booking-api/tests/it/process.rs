@@ -49,6 +49,7 @@ async fn every_wrong_setting_is_one_line_and_the_status_is_64() {
         ("--max-hold", "0s"),
         ("--lock-enter", "maybe"),
         ("--idempotency-retention", "0s"),
+        ("--cache-redis-url", "http://user:secret@host"),
         ("--reservation-timeout", "1ms"),
     ];
     let args: Vec<&str> = wrong.iter().flat_map(|(flag, value)| [*flag, *value]).collect();
@@ -68,6 +69,7 @@ async fn settings_that_do_not_go_together_are_one_line_each() {
     refused(&with(&["--lock-poll", "3s"]), &["--lock-first-lease"]).await;
     refused(&with(&["--plain-lease", "1ms"]), &["--plain-lease"]).await;
     refused(&with(&["--redlock-redis-urls", "redis://a,redis://b"]), &["--redlock-redis-urls"]).await;
+    refused(&with(&["--cache-redis-url", "redis+unix:///run/redis.sock"]), &["--cache-redis-url"]).await;
     refused(&with(&["--request-timeout", "5s"]), &["--request-timeout"]).await;
     let several = with(&["--plain-lease", "1ms", "--lock-lease", "1s", "--lock-deadline", "60s"]);
     refused(&several, &["--plain-lease", "--lock-lease", "--request-timeout"]).await;
@@ -104,7 +106,17 @@ async fn migrating_twice_and_at_once_is_fine() {
         .fetch_all(&pool)
         .await
         .unwrap();
-    let expected = ["_sqlx_migrations", "bookings", "claims", "events", "idempotency_keys", "units"];
+    let expected = [
+        "_sqlx_migrations",
+        "bookings",
+        "cache_identity",
+        "claims",
+        "events",
+        "idempotency_keys",
+        "outbox",
+        "outbox_version",
+        "units",
+    ];
     assert_eq!(tables, expected.map(|table| format!("booking.{table}")));
 }
 

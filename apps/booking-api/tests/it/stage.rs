@@ -20,7 +20,7 @@ pub(crate) const USUAL: [&str; 8] =
 /// The API's OpenAPI document, which every answer of every test is held against.
 pub(crate) fn contract() -> &'static Contract {
     static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
-        Contract::new(serde_json::to_value(booking_api::routes::openapi()).unwrap(), &["Idempotent-Replayed"])
+        Contract::new(serde_json::to_value(booking_api::routes::openapi()).unwrap(), &["Idempotent-Replayed", "Age"])
     });
     &CONTRACT
 }
@@ -47,6 +47,20 @@ impl Stage {
         Replica::start(&self.database.url(), &self.redis.url(), args).await
     }
 
+    /// A replica that reads events' pages through the cache at this URL, and does.
+    pub(crate) async fn cached_replica(&self, cache_url: &str) -> Replica {
+        self.cached_replica_with(cache_url, &[]).await
+    }
+
+    /// The same with these further arguments.
+    pub(crate) async fn cached_replica_with(&self, cache_url: &str, args: &[&str]) -> Replica {
+        let replica = self.replica_with(&[&["--cache-redis-url", cache_url], args].concat()).await;
+        for check in ["redis", "replay"] {
+            replica.until_check(check, "pass").await;
+        }
+        replica
+    }
+
     pub(crate) async fn pool(&self) -> PgPool {
         PgPool::connect(&self.database.url()).await.unwrap()
     }
@@ -57,7 +71,7 @@ pub(crate) async fn migrated() -> Database {
 }
 
 pub(crate) async fn migrate(url: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    booking_api::migrate::MIGRATIONS.run(&url.parse()?).await?;
+    booking_api::migrate::migrate(&url.parse()?).await?;
     Ok(())
 }
 

@@ -47,10 +47,9 @@ use tokio_util::task::TaskTracker;
 
 use self::mend::{Comparison, Mender};
 use self::pool::{Pool, Reservation, Reserved};
-use super::{CUTS, Cancel, Cancellation, Order, Outcome, Refusal, again_if_rolled_back, limit};
+use super::{CUTS, Cancel, Cancellation, Made, Order, Outcome, Refusal, again_if_rolled_back, limit};
 use crate::domain::{BookingId, EventId};
 use crate::metrics::RESERVATION_CONFLICTS;
-use crate::model::Booking;
 use crate::store::{Change, Store, bookings, keys, violated};
 
 /// Conflicts of one order after which the pool counts as wrong. A single one also comes of a seat that was given back late.
@@ -94,7 +93,7 @@ struct Progress {
 
 /// How a claim has ended.
 enum Claim {
-    Booked(Booking),
+    Booked(Made),
     /// These seats are somebody else's, or do not exist.
     Refused(Vec<i32>),
     /// The order's key is there already.
@@ -154,10 +153,10 @@ impl Reserve {
             progress.paid = true;
         }
         match self.claim(order, &reservation).await {
-            Ok(Claim::Booked(booking)) => {
+            Ok(Claim::Booked(made)) => {
                 let pool = self.pool.clone();
                 self.background.spawn(async move { pool.confirm(event, reservation.token).await });
-                Ok(Some(Outcome::Booked(booking)))
+                Ok(Some(Outcome::Booked(made)))
             }
             Ok(Claim::KeyTaken) => {
                 self.give_back(event, &reservation, &[]).await;
@@ -193,15 +192,15 @@ impl Reserve {
     async fn claim(&self, order: &Order, reservation: &Reservation) -> Result<Claim, Refusal> {
         let mut db = self.store.pool.acquire().await?;
         let mut transaction = db.begin().await?;
-        let booking = match bookings::insert(&mut transaction, order, Some(&reservation.seats), None).await {
-            Ok(booking) => booking,
+        let made = match bookings::insert(&mut transaction, order, Some(&reservation.seats), None).await {
+            Ok(made) => made,
             Err(error) if keys::is_taken(&error) => {
                 transaction.rollback().await?;
                 return Ok(Claim::KeyTaken);
             }
             Err(error) => return Err(error.into()),
         };
-        let id = BookingId::of_row(booking.id);
+        let id = BookingId::of_row(made.booking.id);
         let mut refused = reservation.seats.clone();
         match claims::insert(&mut transaction, &order.event, id, &reservation.seats).await {
             Ok(claimed) => refused.retain(|seat| !claimed.contains(seat)),
@@ -221,7 +220,7 @@ impl Reserve {
         // waits until the transaction in doubt has ended. To look for it could find nothing a moment before it is
         // there, and the seats would be given back, and booked again, with the first booking made.
         self.store.confirm(committed, Change::Booked(id, order.event.id)).await?;
-        Ok(Claim::Booked(booking))
+        Ok(Claim::Booked(made))
     }
 
     /// The pool has too few: is the event sold out? If not, waits for those who have reserved, or finds what is lost.

@@ -18,7 +18,7 @@ async fn a_redis_that_comes_back_empty_loses_no_sale_and_doubles_none() {
         let mut sold = 0;
         loop {
             match replicas[buyer % 2].book(&order(&stage.event, 1)).await {
-                Ok(Outcome::Booked(booking)) => sold += i64::from(booking.seats),
+                Ok(Outcome::Booked(made)) => sold += i64::from(made.booking.seats),
                 Ok(Outcome::SoldOut { .. }) => return sold,
                 // Booked nothing, and may ask again.
                 Err(Refusal::Unavailable { .. }) => {}
@@ -160,11 +160,11 @@ async fn without_redis_nothing_is_booked_and_cancellations_go_on() {
     let refused = reserve.book(&order(&stage.event, 1)).await;
     assert!(matches!(refused, Err(Refusal::Unavailable { .. })), "{refused:?}");
     let cancelled = reserve.cancel(&cancel(&stage.event, booking.id)).await.unwrap();
-    assert_eq!(cancelled, Cancellation::Cancelled { seats: 2 });
+    assert!(matches!(cancelled, Cancellation::Cancelled { seats: 2, .. }), "{cancelled:?}");
     assert_eq!(stage.sold().await, 0);
     stage.redis.start_again().await.unwrap();
     let again = async || match reserve.book(&order(&stage.event, 2)).await {
-        Ok(Outcome::Booked(booking)) => Some(booking),
+        Ok(Outcome::Booked(made)) => Some(made.booking),
         Err(Refusal::Unavailable { .. }) => None,
         other => panic!("{other:?}"),
     };
@@ -213,7 +213,7 @@ async fn a_commit_that_is_not_answered_books_once() {
         assert_eq!(stage.sold().await, 1, "{cut:?}");
         proxy.cut_when(Direction::ClientToServer, "COMMIT", cut);
         let cancelled = reserve.cancel(&cancel(&stage.event, booking.id)).await.unwrap();
-        assert_eq!(cancelled, Cancellation::Cancelled { seats: 1 }, "{cut:?}");
+        assert!(matches!(cancelled, Cancellation::Cancelled { seats: 1, .. }), "{cut:?}: {cancelled:?}");
         assert_eq!(stage.sold().await, 0, "{cut:?}");
         assert_eq!(seats(&reserve, &order(&stage.event, 2)).await, [1, 2]);
         assert_eq!(stage.pool(&stage.client().await).await, 0);
