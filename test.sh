@@ -20,6 +20,11 @@ usage() {
     say "cluster: both."
 }
 
+# The endpoint that the reader of docs/course.md adds; he may have added it.
+own_endpoint_applies() {
+    git apply --check docs/own-endpoint.diff 2>/dev/null || git apply --check --reverse docs/own-endpoint.diff
+}
+
 step() {
     say
     say "== $*"
@@ -66,6 +71,7 @@ done
 export SQLX_OFFLINE=true
 export RUSTDOCFLAGS="-D warnings"
 
+step own_endpoint_applies
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings
 step cargo test --workspace --all-features --locked
