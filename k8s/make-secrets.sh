@@ -76,7 +76,7 @@ database() { printf 'postgres://%s:%s@postgres:5432/backends' "$1" "$(password p
 redis() { printf 'redis://%s:%s@%s:6379' "$1" "$(password "$2-passwords" "$1")" "${3:-$2}"; }
 
 passwords postgres-passwords postgres blog booking shop lab
-passwords redis-cache-passwords blog shop-api shop-worker lab exporter operator
+passwords redis-cache-passwords blog booking shop-api shop-worker lab exporter operator
 passwords redis-lock-passwords booking lab exporter operator
 passwords redlock-passwords booking exporter
 passwords grafana-admin password
@@ -87,6 +87,7 @@ stores blog-api-stores \
 stores booking-api-stores \
     DATABASE_URL "$(database booking)" \
     LOCK_REDIS_URL "$(redis booking redis-lock)" \
+    CACHE_REDIS_URL "$(redis booking redis-cache)" \
     REDLOCK_REDIS_URLS "$(redis booking redlock redlock-0.redlock),$(redis booking redlock redlock-1.redlock),$(redis booking redlock redlock-2.redlock)"
 stores shop-stores \
     DATABASE_URL "$(database shop)" \

@@ -17,11 +17,17 @@ secrets:
   {{- if .Values.redlock.enabled }}
   - REDLOCK_REDIS_URLS
   {{- end }}
+  {{- if .Values.pageCache.enabled }}
+  - CACHE_REDIS_URL
+  {{- end }}
 stores:
   - postgres
   - redis-lock
   {{- if .Values.redlock.enabled }}
   - redlock
+  {{- end }}
+  {{- if .Values.pageCache.enabled }}
+  - redis-cache
   {{- end }}
 rules:
   {{- if .Values.kubernetesLeases.enabled }}
