@@ -5,7 +5,7 @@
 //! - **Together or not at all.** An event is there if and only if its change is committed.
 //! - **Numbers without gaps**: 1, 2, 3 and so on. They are given out when an event is visible to the relay, not when it is
 //!   written: whoever has seen number `n` knows that it has heard of everything only if it has seen all numbers below, and
-//!   can read exactly what it has missed ([`Outbox::events_after`]).
+//!   can read exactly what it has missed ([`events_after`](crate::Outbox::events_after)).
 //! - **Order.** If the change of one event saw that of another committed, or waited for its row's lock, its number is
 //!   the higher one. It takes a writer that [records](crate::Transaction::event) the event *after* the statement that changes
 //!   (and so locks) the row; then the events of one row are in the order of its changes.
