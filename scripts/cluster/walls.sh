@@ -3,6 +3,8 @@
 #
 #   scripts/cluster/walls.sh
 set -euo pipefail
+# The commands below are words, and no patterns of files.
+set -f
 
 readonly namespace=${NAMESPACE:-backends}
 kube() { kubectl --namespace "$namespace" "$@"; }
@@ -37,7 +39,7 @@ YAML
 }
 
 # The addresses, since a pod that may reach nothing cannot ask for names either.
-address() { kube get service "$1" --output 'jsonpath={.spec.clusterIP}'; }
+address() { kube get pod "$1-0" --output 'jsonpath={.status.podIP}'; }
 reaches() { kube exec "$pod" -- timeout 3 bash -c "exec 3<>/dev/tcp/$1/$2" >/dev/null 2>&1; }
 
 make "$pod" ''
@@ -88,7 +90,7 @@ ask() {
 denied() {
     local answer
     answer=$(ask "$@")
-    [[ $answer == *NOPERM* || $answer == *"can't run this command"* || $answer == *"No permissions"* ]] ||
+    [[ $answer == *NOPERM* || $answer == *"can't run this command"* || $answer == *"No permissions"* || $answer == *"command not allowed"* ]] ||
         fail "Redis of $1 allows ${*:3}: $answer"
     say "$1, ${*:3}: refused"
 }

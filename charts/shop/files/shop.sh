@@ -87,6 +87,12 @@ for address in "${workers[@]}"; do
     [[ $status == 200 ]] || fail "GET /status answered $status on the worker $address"
     if [[ $(member leader) == true ]]; then
         leaders=$((leaders + 1)) begun=$SECONDS
+        # Without a subscription it would find everything in the table, only later.
+        until [[ $(member subscribed) == true ]]; do
+            ((SECONDS - begun < SOON)) || fail "the worker $address, which leads, is not subscribed to the channel"
+            sleep 0.1
+            get "$address" /status
+        done
         until [[ $(member lag) == 0 ]]; do
             ((SECONDS - begun < SOON)) || fail "the worker $address is $(member lag) events behind after $SOON s"
             sleep 0.1
