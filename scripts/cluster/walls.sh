@@ -90,7 +90,7 @@ ask() {
 denied() {
     local answer
     answer=$(ask "$@")
-    [[ $answer == *NOPERM* || $answer == *"can't run this command"* || $answer == *"No permissions"* || $answer == *"command not allowed"* ]] ||
+    [[ $answer == *NOPERM* || $answer == *"can't run this command"* || $answer == *[Nn]"o permissions"* || $answer == *"command not allowed"* ]] ||
         fail "Redis of $1 allows ${*:3}: $answer"
     say "$1, ${*:3}: refused"
 }
@@ -128,6 +128,8 @@ denied redis-lock "$booking" eval "return redis.call('flushall')" 0
 refused() {
     local url answer
     url=$(url "$1-stores" DATABASE_URL)
+    # From the server's own pod, which may ask for no names.
+    url=${url/@postgres:/@127.0.0.1:}
     if answer=$(kube exec postgres-0 --container postgres -- psql "$url" -tAc "$2" 2>&1); then
         fail "PostgreSQL allows $1: $2 ($answer)"
     fi

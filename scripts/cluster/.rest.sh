@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# The whole system on Kubernetes, from nothing to nothing: image, stores, charts, 500,000 posts, the charts' own tests, every fault of the
+# lab under load, an upgrade that cannot work, an uninstall that leaves nothing behind.
+#
+#   kind create cluster --config kind-config.yaml
+#   ./test.sh cluster e2e
+#
+# kubectl must point to a cluster made by kind: it is filled, broken and emptied. Settings, by the environment: SKIP_BUILD=1 takes the
+# image redis-in-real-backends:0.1.0 as it is in the nodes; KEEP=1 leaves all of it running in the end; GRAFANA=1 installs Grafana, too.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=scripts/cluster/needs.sh
+. scripts/cluster/needs.sh
+
+readonly namespace=backends image=redis-in-real-backends:0.1.0
+base=k8s/without-grafana
+[[ ${GRAFANA:-} != 1 ]] || base=k8s/kind
+readonly base
+
+say() { printf '%s\n' "$*"; }
+part() { printf '\n-- %s (at %s s)\n' "$*" "$SECONDS"; }
+fail() {
+    say "FAILED: $*" >&2
+    exit 1
+}
+kube() { kubectl --namespace "$namespace" "$@"; }
+
+need_programs docker kind kubectl helm curl python3
+
+context=$(kubectl config current-context 2>/dev/null) || {
+    say "kubectl points to no cluster: kind create cluster --config kind-config.yaml" >&2
+    exit 69
+}
+[[ $context == kind-* ]] || {
+    say "kubectl points to $context, which is not a cluster of kind: this test fills it, breaks it and empties it" >&2
+    exit 64
+}
+readonly cluster=${context#kind-}
+
+forward=
+killed=
+# What is needed to see why, when something failed.
+# shellcheck disable=SC2317 # called by the trap
+finish() {
+    local status=$?
+    trap - EXIT INT TERM
+    [[ -z $forward ]] || kill "$forward" 2>/dev/null || true
+    [[ -z $killed ]] || docker start "$killed" >/dev/null || true
+    if ((status != 0)); then
+        part "what was there when it failed"
+        kubectl get nodes --output wide || true
+        kube get pods,jobs,endpointslices --output wide || true
+        kube get events --sort-by .lastTimestamp | tail -n 60 || true
+        for pod in $(kube get pods --output 'jsonpath={.items[*].metadata.name}'); do
+            say "-- log of $pod"
+            kube logs "$pod" --all-containers --tail=60 || true
+            kube logs "$pod" --all-containers --previous --tail=20 2>/dev/null || true
+        done
+    fi
+    if [[ ${KEEP:-} != 1 ]]; then
+        helm uninstall lab shop booking-api blog-api --namespace "$namespace" --ignore-not-found >/dev/null 2>&1 || true
+        kubectl delete namespace "$namespace" --ignore-not-found --wait=false >/dev/null 2>&1 || true
+    fi
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+settle() {
+    local name
+    for name in "$@"; do
+        kube rollout status "$name" --timeout=180s >/dev/null || fail "$name is not ready within 180 s"
+    done
+}
+
+# experiment NAME FLAG...: runs it to its end; what it checked must have held.
+experiment() {
+    part "lab $*"
+    scripts/experiment.sh "$@" || fail "lab $* ended with $?"
+}
+
+experiment fault-rollout
+experiment fault-pod-kill
+experiment fault-scale --steps 6,2
+experiment fault-pause
+experiment fault-store-restart --store redis-cache
+experiment fault-store-restart --store redis-lock
+experiment fault-node-drain
+experiment booking-concurrent --strategies k8s-lease,redis-fenced
+
+part "a worker without stores is killed, and comes back"
+stores=$(kube get pods --selector 'app.kubernetes.io/name in (postgres,redis-cache,redis-lock,prometheus)' --output 'jsonpath={.items[*].spec.nodeName}')
+victim=
+for node in $(kube get pods --selector app.kubernetes.io/component=api --output 'jsonpath={.items[*].spec.nodeName}'); do
+    [[ " $stores " == *" $node "* ]] || victim=$node
+done
+if [[ -z $victim ]]; then
+    say "SKIPPED: every node with a replica has a store as well, whose volume does not move"
+else
+    # Not on the node that is to be lost.
+    kubectl cordon "$victim" >/dev/null
+    scripts/experiment.sh fault-node-loss --node "$victim" &
+    losing=$!
+    for _ in {1..120}; do
+        running=$(kube get pods --selector app.kubernetes.io/component=experiment --field-selector status.phase=Running --output name)
+        [[ -z $running ]] || break
+        sleep 0.5
+    done
+    kubectl uncordon "$victim" >/dev/null
+    # The load has to be there first.
+    kube wait --for=condition=ready --timeout=60s "$running" >/dev/null
+    sleep 12
+    docker kill "$victim" >/dev/null
+    killed=$victim
+    say "$victim killed (at $SECONDS s)"
+    for _ in {1..180}; do
+        ready=$(kubectl get node "$victim" --output 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
+        [[ $ready == True ]] || break
+        sleep 0.5
+    done
+    sleep 25
+    docker start "$victim" >/dev/null
+    killed=
+    wait "$losing" || fail "lab fault node-loss ended with $?"
+    kubectl wait --for=condition=ready "node/$victim" --timeout=120s >/dev/null
+fi
+
+part "an upgrade to an image that does not exist"
+before=$(kube get pods --selector app.kubernetes.io/name=blog-api,app.kubernetes.io/component=api --output 'jsonpath={.items[*].metadata.uid}')
+helm upgrade blog-api charts/blog-api --namespace "$namespace" --reuse-values --set common.image.tag=none-such --set common.migrations.enabled=false >/dev/null
+for _ in {1..120}; do
+    waiting=$(kube get pods --selector app.kubernetes.io/name=blog-api --output 'jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}')
+    [[ $waiting != *ImagePull* && $waiting != *ErrImage* ]] || break
+    sleep 0.5
+done
+[[ $waiting == *Image* ]] || fail "no pod waits for the image that does not exist"
+available=$(kube get deployment blog-api --output 'jsonpath={.status.availableReplicas}')
+[[ $available == 3 ]] || fail "$available of the 3 old replicas serve"
+helm rollback blog-api --namespace "$namespace" >/dev/null
+# Beside it, some changes in the shop: its panels are about what has happened within a minute.
+helm test shop --namespace "$namespace" >/dev/null &
+changing=$!
+settle deployment/blog-api
+after=$(kube get pods --selector app.kubernetes.io/name=blog-api,app.kubernetes.io/component=api --output 'jsonpath={.items[*].metadata.uid}')
+[[ $before == "$after" ]] || fail "the replicas are not those of before the upgrade"
+say "the three old replicas served all the time, and still do after the rollback"
+
+wait "$changing" || fail "the test of the shop does not pass any more"
+scripts/cluster/watching.sh
+
+if [[ ${KEEP:-} == 1 ]]; then
+    trap - EXIT
+    say "KEEP=1: all of it stays in the namespace $namespace"
+    exit 0
+fi
+part "uninstall"
+helm uninstall lab shop booking-api blog-api --namespace "$namespace" >/dev/null
+left=$(kube get all,configmap,secret,serviceaccount,role,rolebinding,ingress,networkpolicy,pdb,hpa,cronjob,job,pvc --output name \
+    --selector 'app.kubernetes.io/managed-by=Helm' | grep -v -e '^pod/' || true)
+[[ -z $left ]] || fail "the charts left behind: $left"
+[[ -z $(kubectl get clusterrole,clusterrolebinding --selector app.kubernetes.io/managed-by=Helm,app.kubernetes.io/part-of=redis-in-real-backends --output name) ]] ||
+    fail "the charts left rights on the cluster behind"
+kubectl delete --kustomize "$base" --wait=true --timeout=180s >/dev/null
+kubectl get namespace "$namespace" >/dev/null 2>&1 && fail "the namespace is still there"
+left=$(kubectl get clusterrole,clusterrolebinding,pv --output name | grep -e backends -e prometheus || true)
+[[ -z $left ]] || fail "left behind in the cluster: $left"
+say "nothing is left"
