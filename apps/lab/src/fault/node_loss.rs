@@ -46,12 +46,11 @@ pub(super) async fn act(scene: &Scene<'_>, node: Option<&str>, within: Duration)
     let active = scene.breaks(&lost);
     scene.saw(format!("{lost} is not ready any more: its kubelet has not reported for too long"));
     let noticed = Instant::now();
+    let mut dead = Vec::new();
     for &(service, wanted) in &before {
-        let dead: Vec<_> =
-            scene.cluster.replicas(service).await?.into_iter().filter(|r| r.node == lost).map(|r| r.api).collect();
+        let replicas = scene.cluster.replicas(service).await?;
+        dead.push((service, replicas.into_iter().filter(|r| r.node == lost).map(|r| r.api).collect::<Vec<_>>()));
         elsewhere(scene, service, &lost, wanted).await?;
-        // When it fell silent is not known here: some time before the control plane noticed.
-        scene.allow(service, |allowed| allowed.falling_silent(&dead, begun, Instant::now() + FORGOTTEN));
     }
     scene.saw(format!("all replicas are ready on other nodes, {:.1} s after that", noticed.elapsed().as_secs_f64()));
     loop {
@@ -68,6 +67,12 @@ pub(super) async fn act(scene: &Scene<'_>, node: Option<&str>, within: Duration)
     scene.saw(format!("{lost} is back"));
     for &service in scene.services {
         scene.cluster.settled(service, SETTLED).await.context("after the node came back")?;
+    }
+    // When it fell silent is not known here: some time before the control plane noticed. Until then each new connection may be led to
+    // it, so a request may meet it each time that it is sent. And a node that comes back is not heard at once by all others.
+    for (service, addresses) in &dead {
+        let until = Instant::now() + FORGOTTEN;
+        scene.allow(*service, |allowed| allowed.falling_silent(addresses, begun, until).giving_up());
     }
     drop(active);
     Ok(())

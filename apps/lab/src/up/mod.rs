@@ -134,7 +134,7 @@ impl System {
 
     async fn start_blog(&mut self, binary: &Path) -> anyhow::Result<()> {
         let stores = self.stores.as_ref().context("there are no stores")?;
-        let cache = stores.cache().context("there is no Redis for the cache")?;
+        let cache = stores.cache();
         let database_url = stores.database_url();
         migrate::migrate(binary, database_url, &self.data.logs().join("blog-api-migrate.log")).await?;
         let plan = seed::Plan {
@@ -165,7 +165,7 @@ impl System {
     }
 
     async fn start_shop(&mut self, binary: &Path) -> anyhow::Result<()> {
-        let stores = self.stores.as_ref().context("there are no stores")?.shop()?;
+        let stores = self.stores.as_ref().context("there are no stores")?.shop();
         migrate::migrate(binary, &stores.database_url, &self.data.logs().join("shop-api-migrate.log")).await?;
         let plan = seed::Plan {
             database_url: stores.database_url.clone(),
@@ -209,12 +209,14 @@ impl System {
     async fn start_booking(&mut self, binary: &Path) -> anyhow::Result<()> {
         let stores = self.stores.as_ref().context("there are no stores")?;
         migrate::migrate(binary, stores.database_url(), &self.data.logs().join("booking-api-migrate.log")).await?;
-        let plan = fleet::Plan {
+        let mut plan = fleet::Plan {
             replicas: self.args.replicas,
             api_port: self.args.booking_api_port,
             admin_port: self.args.booking_admin_port,
             ..fleet::Plan::booking(&stores.booking()?)
         };
+        // For the pages of events.
+        plan.environment.push(("CACHE_REDIS_URL", stores.cache().url().to_owned()));
         self.booking = Some(Fleet::start(plan).await?);
         Ok(())
     }
@@ -250,8 +252,8 @@ impl System {
             started_at: started.replace_nanosecond(0)?.format(&Rfc3339)?,
             database_url: stores.database_url().to_owned(),
             postgres_pid: stores.postgres_pid(),
-            cache_redis_url: stores.cache().map(|redis| redis.url().to_owned()),
-            cache_redis_pid: stores.cache().and_then(Redis::pid),
+            cache_redis_url: Some(stores.cache().url().to_owned()),
+            cache_redis_pid: stores.cache().pid(),
             lock_redis_url: stores.lock().map(|redis| redis.url().to_owned()),
             lock_redis_pid: stores.lock().and_then(Redis::pid),
             redlock_redis_urls: stores.redlock().iter().map(|redis| redis.url().to_owned()).collect(),

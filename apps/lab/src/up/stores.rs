@@ -29,8 +29,7 @@ pub(super) struct Stores {
     /// Absent when the user named a server.
     postgres: Option<PostgresServer>,
     database_url: String,
-    /// Absent when neither the blog nor the shop runs.
-    cache: Option<Redis>,
+    cache: Redis,
     /// Absent when booking-api does not run.
     lock: Option<Redis>,
     redlock: Vec<Redis>,
@@ -46,10 +45,7 @@ impl Stores {
                 Some(url) => check_postgres(url, args).await.map(|line| (None, url.clone(), line)),
             }
         };
-        let cache = async {
-            let wanted = args.wants(Part::Blog) || args.wants(Part::Shop);
-            if wanted { Redis::cache(args, data).await.map(Some) } else { Ok(None) }
-        };
+        let cache = Redis::cache(args, data);
         let locks = async {
             if !args.wants(Part::Booking) {
                 return Ok((None, Vec::new()));
@@ -71,8 +67,8 @@ impl Stores {
         self.postgres.as_ref().map(PostgresServer::pid)
     }
 
-    pub(super) fn cache(&self) -> Option<&Redis> {
-        self.cache.as_ref()
+    pub(super) fn cache(&self) -> &Redis {
+        &self.cache
     }
 
     pub(super) fn lock(&self) -> Option<&Redis> {
@@ -84,9 +80,8 @@ impl Stores {
     }
 
     /// What the shop stands on.
-    pub(super) fn shop(&self) -> anyhow::Result<ShopStores> {
-        let cache = self.cache.as_ref().context("there is no Redis for the cache")?;
-        Ok(ShopStores { database_url: self.database_url.clone(), cache_redis_url: cache.url().to_owned() })
+    pub(super) fn shop(&self) -> ShopStores {
+        ShopStores { database_url: self.database_url.clone(), cache_redis_url: self.cache.url().to_owned() }
     }
 
     /// What booking-api stands on.
@@ -100,7 +95,7 @@ impl Stores {
     }
 
     fn all_redis(&self) -> impl Iterator<Item = &Redis> {
-        self.cache.iter().chain(&self.lock).chain(&self.redlock)
+        std::iter::once(&self.cache).chain(&self.lock).chain(&self.redlock)
     }
 
     /// Starts a private store that has died again, on its port: PostgreSQL recovers what was committed, the
