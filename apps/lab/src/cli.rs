@@ -17,7 +17,7 @@ use crate::target::{BookingStoreArgs, BookingTargetArgs, TargetArgs};
 pub(crate) use parse::{one_line, parse};
 pub(crate) use urls::{database_url, redis_url};
 
-const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit status:
    0  everything that was checked held
    1  an invariant is broken, or an experiment proved nothing
@@ -45,8 +45,8 @@ pub(crate) enum Command {
     /// Run experiments on booking-api: locks against no locks
     #[command(subcommand)]
     Booking(BookingCommand),
-    /// Seed the shop
-    #[command(subcommand, after_help = EXIT_CODES)]
+    /// Seed the shop, and run experiments on it: seven strategies of invalidation
+    #[command(subcommand)]
     Shop(crate::shop::ShopCommand),
     /// Measure the lock by itself
     #[command(subcommand)]

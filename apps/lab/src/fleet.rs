@@ -4,6 +4,7 @@ pub(crate) mod guardian;
 mod ports;
 mod probe;
 mod replica;
+mod stopped;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -18,6 +19,8 @@ use crate::data::{DataDir, ReplicaState};
 use crate::target::{BookingStores, ShopStores};
 use guardian::Guardian;
 use replica::Replica;
+pub(crate) use replica::signal;
+pub(crate) use stopped::{Stopped, process_state};
 
 /// How long all replicas together may take from start to ready. A start takes about 0.1 s; the rest is
 /// for a machine that is busy with something else.

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 pub(crate) mod figures;
 pub(crate) mod files;
 pub(crate) mod http;
+pub(crate) mod kept;
 pub(crate) mod latencies;
 pub(crate) mod load;
 pub(crate) mod machine;

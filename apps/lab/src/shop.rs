@@ -1,12 +1,30 @@
-//! The shop: its rows.
+//! The shop: its rows, and the experiments on it.
+
+pub(crate) mod api;
+mod bed;
+mod faults;
+mod floors;
+mod goods;
+mod line_pool;
+mod probe;
+pub(crate) mod reads;
+pub(crate) mod strategies;
+pub(crate) mod strategy;
+mod system;
+mod ttl_sweep;
+mod writes;
 
 use std::path::PathBuf;
 
-use crate::cli::database_url;
+use crate::cli::{EXIT_CODES, database_url};
 use crate::data::DataDir;
 use crate::exit::Ending;
 use crate::screen::{grouped, say};
 use crate::seed::{self, Seeded};
+use crate::target::TargetArgs;
+use faults::FaultsArgs;
+use strategies::StrategiesArgs;
+use ttl_sweep::TtlSweepArgs;
 
 /// Fewest and most products. Below the least, most categories would be empty; above the most, a laptop's disk is the subject.
 pub(crate) const PRODUCTS: std::ops::RangeInclusive<u64> = 1_000..=2_000_000;
@@ -14,7 +32,25 @@ pub(crate) const PRODUCTS: std::ops::RangeInclusive<u64> = 1_000..=2_000_000;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ShopCommand {
     /// Fill the shop's tables; a second run finishes what an interrupted one left
+    #[command(after_help = EXIT_CODES)]
     Seed(SeedArgs),
+    /// Seven strategies of invalidation on one workload: staleness, hits, loads, commands, writes
+    #[command(after_help = EXIT_CODES)]
+    Strategies(StrategiesCommand),
+    /// Kill, lose, stop and pause while products are written: how long until every replica is right again
+    #[command(after_help = EXIT_CODES)]
+    Faults(FaultsArgs),
+    /// The TTL against hits and staleness, beside the formula; on stores and replicas of its own
+    #[command(name = "ttl-sweep", after_help = EXIT_CODES)]
+    TtlSweep(TtlSweepArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct StrategiesCommand {
+    #[command(flatten)]
+    pub(crate) targets: TargetArgs,
+    #[command(flatten)]
+    pub(crate) strategies: StrategiesArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -39,6 +75,12 @@ pub(crate) struct SeedArgs {
 pub(crate) async fn run(command: ShopCommand) -> anyhow::Result<Ending> {
     match command {
         ShopCommand::Seed(args) => seed(args).await,
+        ShopCommand::Strategies(command) => {
+            let targets = command.targets.resolve_shop().await?;
+            Ok(strategies::run(command.strategies, targets).await?.report())
+        }
+        ShopCommand::Faults(args) => Ok(faults::run(args).await?.report()),
+        ShopCommand::TtlSweep(args) => Ok(ttl_sweep::run(args).await?.report()),
     }
 }
 

@@ -13,7 +13,6 @@ mod cell;
 pub(crate) mod http;
 mod inject;
 pub(crate) mod judge;
-mod kept;
 pub(crate) mod look;
 mod matrix;
 mod picture;
@@ -32,11 +31,11 @@ use super::strategy::Strategy;
 use crate::exit::Failure;
 use crate::fleet::Service;
 use crate::measure::files::{FileArgs, Files};
+use crate::measure::kept::Kept;
 use crate::screen::{Bar, note, say};
 use crate::verdict::Verdict;
 use bed::Bed;
 use cell::Cell;
-use kept::Kept;
 pub(crate) use matrix::Fault;
 use report::Report;
 
@@ -104,7 +103,7 @@ pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<Verdict> {
         return Err(Failure::usage(line).into());
     }
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(FOLDER));
-    let kept = Kept::open(&folder, args.resume, &args.settings()?)?;
+    let kept = Kept::open(&folder, "booking-faults", args.resume, &args.settings()?)?;
     let now = OffsetDateTime::now_utc().replace_nanosecond(0)?.format(&Rfc3339)?;
     let wanted = matrix::cells(&args.faults, &args.strategies);
     let report = Report::new(args.replicas, args.rounds, args.bookings, now);
@@ -119,7 +118,7 @@ pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<Verdict> {
 #[derive(Debug)]
 struct Unfinished {
     wanted: Vec<(Fault, Strategy)>,
-    kept: Kept,
+    kept: Kept<Cell>,
     files: Files,
     /// Absent when it has been told.
     report: Option<Report>,
@@ -155,7 +154,7 @@ async fn all_cells(
     args: &FaultsArgs,
     folder: &Path,
     wanted: &[(Fault, Strategy)],
-    kept: &mut Kept,
+    kept: &mut Kept<Cell>,
 ) -> anyhow::Result<()> {
     let logs = folder.join("booking-faults-logs");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;

@@ -7,12 +7,14 @@ use crate::booking::concurrent::{self, ConcurrentArgs};
 use crate::cli;
 use crate::data::State;
 use crate::exit::Failure;
+use crate::shop::strategies::{self, StrategiesArgs};
 use crate::verdict::Verdict;
 
 /// What they do.
 #[derive(Debug, Clone)]
 pub(super) struct Experiments {
     performance: PerformanceArgs,
+    strategies: StrategiesArgs,
     concurrent: ConcurrentArgs,
 }
 
@@ -22,7 +24,7 @@ impl Experiments {
     /// # Errors
     /// Something in the environment is wrong, which the flags read too.
     pub(super) fn by_default() -> Result<Self> {
-        Ok(Self { performance: defaults()?, concurrent: defaults()? })
+        Ok(Self { performance: defaults()?, strategies: defaults()?, concurrent: defaults()? })
     }
 
     /// Runs those whose part is up, and judges all of them.
@@ -30,6 +32,9 @@ impl Experiments {
         let mut verdict = Verdict::default();
         if state.blog.is_some() {
             verdict.broken.extend(performance::run(self.performance, state.blog_targets()?).await?.broken);
+        }
+        if state.shop.is_some() {
+            verdict.broken.extend(strategies::run(self.strategies, state.shop_targets()?).await?.broken);
         }
         if state.booking.is_some() {
             verdict.broken.extend(concurrent::run(self.concurrent, state.booking_targets()?).await?.broken);

@@ -10,4 +10,5 @@ mod metrics;
 mod programs;
 mod seed;
 mod seed_shop;
+mod shop;
 mod up;

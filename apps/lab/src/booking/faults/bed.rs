@@ -7,7 +7,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use testbed::{FaultProxy, PostgresServer, RedisServer};
@@ -244,30 +243,5 @@ impl Replicas {
     pub(super) async fn stop(self) {
         self.victim.stop().await;
         self.others.stop().await;
-    }
-}
-
-/// A process that is stopped. It goes on when this is dropped, however the cell ends.
-#[derive(Debug)]
-pub(super) struct Stopped(u32);
-
-impl Stopped {
-    pub(super) fn stop(pid: u32) -> Self {
-        signal(pid, Signal::STOP);
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        signal(self.0, Signal::CONT);
-    }
-}
-
-/// Sends a signal to a process of the fleet.
-pub(super) fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // The only possible failure is that it has ended.
-        let _ = kill_process(pid, signal);
     }
 }

@@ -16,6 +16,7 @@ use super::judge::{self, Judged};
 use super::look::{self, Refusals};
 use super::matrix::{Expected, Fault, VICTIM_SEATS, expected};
 use super::round::{self, Round, Sold};
+use crate::measure::kept::{Done, Kept};
 use crate::measure::statistics::median;
 
 /// By how much later than its lease the lock of a killed holder may be had (the figure to reach).
@@ -48,6 +49,18 @@ pub(super) struct Cell {
     pub(super) failed: Vec<String>,
     pub(super) rounds: Vec<Round>,
     pub(super) seconds: f64,
+}
+
+impl Done for Cell {
+    fn settings(&self) -> &str {
+        &self.settings
+    }
+}
+
+impl Kept<Cell> {
+    pub(super) fn has(&self, fault: Fault, strategy: Strategy) -> bool {
+        self.cells.iter().any(|cell| (cell.fault, cell.strategy) == (fault, strategy))
+    }
 }
 
 fn by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Strategy, D::Error> {

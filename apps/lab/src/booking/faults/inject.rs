@@ -7,10 +7,11 @@ use rustix::process::Signal;
 use testbed::{Armed, Direction, FaultProxy, RedisServer};
 
 use super::super::strategy::Strategy;
-use super::bed::{Bed, Locks, Replicas, Stopped, signal};
-use super::look::{self, process_state};
+use super::bed::{Bed, Locks, Replicas};
+use super::look;
 use super::matrix::Fault;
 use super::redis;
+use crate::fleet::{Stopped, process_state, signal};
 
 /// How long a store that is taken away stays away.
 const AWAY: Duration = Duration::from_millis(300);

@@ -164,21 +164,3 @@ impl Refusals {
 pub(super) async fn postgres_started(database: &PgPool) -> sqlx::Result<String> {
     sqlx::query_scalar("select pg_postmaster_start_time()::text").fetch_one(database).await
 }
-
-/// The state of a process, as `T` for a stopped one; `None` when there is none.
-pub(super) fn process_state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(") ").next()?.chars().next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_running_process_is_not_stopped() {
-        assert!(matches!(process_state(std::process::id()), Some('R' | 'S' | 'D')));
-        assert_eq!(process_state(0), None);
-    }
-}
