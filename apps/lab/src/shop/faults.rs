@@ -125,7 +125,7 @@ impl Unfinished {
         let Some(mut report) = self.report.take() else { return Ok(Vec::new()) };
         report.finish(std::mem::take(&mut self.kept.cells), &self.wanted);
         say(&report.text());
-        self.files.write(&report.started_at, &report, &picture::draw(&report))?;
+        self.files.write(&report.started_at, &report, &report.text(), &picture::draw(&report))?;
         Ok(report.broken)
     }
 }

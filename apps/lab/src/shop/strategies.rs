@@ -18,7 +18,7 @@ use super::goods::Goods;
 use super::strategy::{Promise, Strategy};
 use super::system::System;
 use crate::measure::files::{FileArgs, Files};
-use crate::measure::unfinished::Unfinished;
+use crate::measure::unfinished::{Findings as _, Unfinished};
 use crate::screen::Steps;
 use crate::target::ShopTargets;
 use crate::verdict::Verdict;
@@ -99,7 +99,7 @@ pub(crate) async fn run(args: StrategiesArgs, targets: ShopTargets) -> anyhow::R
     measure(&args, &system, &goods, unfinished.findings()).await?;
     system.database.close().await;
     let report = unfinished.end();
-    files.write(&report.started_at, &report, &picture::draw(&report))?;
+    files.write(&report.started_at, &report, &report.text(), &picture::draw(&report))?;
     Ok(Verdict { broken: report.broken })
 }
 

@@ -27,7 +27,7 @@ use crate::fleet::Fleet;
 use crate::measure::files::{FileArgs, Files};
 use crate::measure::http::resolve;
 use crate::measure::open_loop::OpenLoop;
-use crate::measure::unfinished::Unfinished;
+use crate::measure::unfinished::{Findings as _, Unfinished};
 use crate::screen::Steps;
 use crate::verdict::Verdict;
 use report::{Point, Report};
@@ -133,7 +133,7 @@ pub(crate) async fn run(args: TtlSweepArgs) -> anyhow::Result<Verdict> {
     }
     bed.stop().await;
     let report = unfinished.end();
-    files.write(&report.started_at, &report, &picture::draw(&report))?;
+    files.write(&report.started_at, &report, &report.text(), &picture::draw(&report))?;
     Ok(Verdict { broken: report.broken })
 }
 
