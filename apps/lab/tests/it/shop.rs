@@ -74,7 +74,8 @@ fn all_strategies_are_measured_and_the_control_is_seen_stale() {
         let row = row(&found, strategy);
         assert_eq!((&row["counts"]["behind"], &row["probes_behind"]), (&0.into(), &0.into()), "{row}");
         assert!(row["applied"].as_u64() >= Some(40) && row["hit_ratio"].as_f64() > Some(0.5), "{row}");
-        assert!(row["loads_per_second"].as_f64() > Some(0.0), "{row}");
+        // What is put is not loaded again.
+        assert!(strategy == "write-through" || row["loads_per_second"].as_f64() > Some(0.0), "{row}");
     }
     let control = row(&found, "ttl");
     assert!(control["counts"]["behind"].as_u64() > Some(0), "{control}");

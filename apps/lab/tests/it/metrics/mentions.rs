@@ -151,10 +151,11 @@ pub(crate) fn of_documents(families: &BTreeSet<String>) -> Vec<Mention> {
     mentions
 }
 
-/// A key of Redis; what a rule records is named `level:metric:operation`.
+/// A key of Redis, or a path of Rust; what a rule records is named `level:metric:operation`.
 fn is_key(word: &str) -> bool {
     let parts: Vec<_> = word.split(':').collect();
-    parts.len() > 1 && (parts.len() != 3 || parts[2].chars().all(|c| c.is_ascii_digit()))
+    let path = parts.iter().any(|part| part.is_empty());
+    path || parts.len() > 1 && (parts.len() != 3 || parts[2].chars().all(|c| c.is_ascii_digit()))
 }
 
 /// Words with an underscore or a colon inside that are neither called nor the name of a file.
