@@ -188,7 +188,10 @@ pub(crate) fn shop(base: &str) {
         for _ in 0..2 {
             let (head, _) = expect(200, request(base, "GET", &path, "", ""));
             let known = format!("if-none-match: {}\r\n", header(&head, "etag"));
-            expect(304, request(base, "GET", &path, &known, ""));
+            let (again, head, _) = request(base, "GET", &path, &known, "");
+            // The change of the turn before may have come through in between.
+            let late = ["event", "swr"].contains(&strategy) && again == 200;
+            assert!(again == 304 || late, "{strategy}: {head}");
             expect(200, request(base, "PATCH", &format!("{path}/price"), "", price));
             expect(200, request(base, "GET", &format!("{category}/products"), "", ""));
             expect(200, request(base, "GET", &format!("{products}/search?q=oak"), "", ""));
