@@ -9,7 +9,10 @@ use std::process::ExitCode;
 /// What the command line was wrong about (`EX_USAGE`).
 const USAGE: u8 = 64;
 
-const SERVICES: [(&str, fn() -> ExitCode); 4] = [
+/// What a service is started by.
+type Main = fn() -> ExitCode;
+
+const SERVICES: [(&str, Main); 4] = [
     ("blog-api", blog_api::main),
     ("booking-api", booking_api::main),
     ("shop-api", shop_api::main),
@@ -26,6 +29,6 @@ fn main() -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-fn service(name: &OsStr) -> Option<fn() -> ExitCode> {
+fn service(name: &OsStr) -> Option<Main> {
     SERVICES.iter().find(|(known, _)| name == *known).map(|(_, service)| *service)
 }
