@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use super::scene::{SETTLED, Scene, short};
 use crate::cluster::Replica;
+use crate::fleet::Service;
 use crate::measure::zipf::Random;
 
 /// How long a killed process may still be connected to.
@@ -14,6 +15,8 @@ const DEAD: Duration = Duration::from_secs(3);
 /// How long a pod that is deleted without grace may still be there.
 const GONE: Duration = Duration::from_secs(30);
 
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long the nodes may take to learn that the address of a pod that is gone leads nowhere.
 const FORGOTTEN: Duration = Duration::from_secs(3);
 
@@ -40,21 +43,31 @@ pub(super) async fn act(scene: &Scene<'_>) -> anyhow::Result<()> {
             victim.node,
             (dead - killed).as_millis()
         ));
-        let after = scene.cluster.settled(service, SETTLED).await?;
+        let new = successor(scene, service, &before.uids()).await?;
         drop(active);
-        let new: Vec<_> =
-            after.replicas.iter().filter(|replica| !before.uids().contains(&replica.uid.as_str())).collect();
-        ensure!(!new.is_empty(), "no new replica of {} is to be seen", service.program());
         scene.saw(format!(
             "{} replaced by {} (uid ..{}, on {}), ready {:.1} s after the kill",
             victim.pod,
-            new[0].pod,
-            short(&new[0].uid),
-            new[0].node,
+            new.pod,
+            short(&new.uid),
+            new.node,
             killed.elapsed().as_secs_f64()
         ));
     }
     Ok(())
+}
+
+/// Waits for a replica that was not there before. The slices may tell of the one that is gone for a while.
+async fn successor(scene: &Scene<'_>, service: Service, before: &[&str]) -> anyhow::Result<Replica> {
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let replicas = scene.cluster.settled(service, SETTLED).await?.replicas;
+        if let Some(new) = replicas.into_iter().find(|replica| !before.contains(&replica.uid.as_str())) {
+            return Ok(new);
+        }
+        ensure!(Instant::now() < deadline, "no new replica of {} is to be seen", service.program());
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn choose(replicas: &[Replica]) -> anyhow::Result<&Replica> {
