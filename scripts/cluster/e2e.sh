@@ -148,14 +148,15 @@ for chart in blog-api booking-api shop; do
 done
 
 part "a port-forward, as a person has it"
-kube port-forward service/blog-api :8080 >/tmp/e2e-forward.$$ 2>&1 &
+said=$(mktemp)
+kube port-forward service/blog-api :8080 >"$said" 2>&1 &
 forward=$!
 for _ in {1..50}; do
-    port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\).*/\1/p' /tmp/e2e-forward.$$)
+    port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\).*/\1/p' "$said")
     [[ -z $port ]] || break
     sleep 0.1
 done
-rm -f /tmp/e2e-forward.$$
+rm -f "$said"
 for _ in 1 2; do
     curl --silent --show-error --fail --dump-header - "http://127.0.0.1:$port/posts/4242" --output /dev/null | grep -i '^x-cache:'
 done

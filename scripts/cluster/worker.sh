@@ -32,6 +32,7 @@ trap finish EXIT
 # The API of each replica, on a port of this machine.
 replicas=()
 for pod in $(kube get pods --selector app.kubernetes.io/name=shop-api --output 'jsonpath={.items[*].metadata.name}'); do
+    : >"$scratch/$pod"
     kube port-forward "pod/$pod" :8080 >"$scratch/$pod" 2>&1 &
     forwards+=($!)
     port=
