@@ -8,6 +8,7 @@
 pub(crate) mod blog;
 mod bulk;
 mod copy;
+mod filling;
 mod ledger;
 mod prose;
 mod random;

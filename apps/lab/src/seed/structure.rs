@@ -5,6 +5,7 @@
 //! that record, one transaction each. A load that is interrupted at any point leaves the record of
 //! what is still missing.
 
+use anyhow::Context as _;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
@@ -98,6 +99,21 @@ pub(crate) async fn missing(db: &mut PgConnection, service: &str) -> Result<Vec<
             })
         })
         .collect()
+}
+
+/// What a seeding has left undone, a line each: the tables that `sequences_behind` finds, and what was not made again.
+pub(crate) async fn not_in_order(
+    db: &mut PgConnection,
+    service: &str,
+    sequences_behind: &'static str,
+) -> anyhow::Result<Vec<String>> {
+    let behind: Vec<String> =
+        sqlx::query_scalar(sequences_behind).fetch_all(&mut *db).await.context("cannot check the sequences")?;
+    let mut left: Vec<String> =
+        behind.into_iter().map(|table| format!("the sequence of {table} is behind its rows")).collect();
+    let missing = missing(db, service).await?;
+    left.extend(missing.into_iter().map(|piece| format!("{} of {} was not made again", piece.name, piece.relation)));
+    Ok(left)
 }
 
 /// Makes one piece again and strikes it off the record, in one transaction.

@@ -3,10 +3,10 @@
 use anyhow::Context as _;
 use sqlx::postgres::PgConnection;
 
-use super::LEDGER;
 use super::content::{self, Content};
 use crate::screen::Bar;
-use crate::seed::Plan;
+use crate::seed::filling::Filling as _;
+use crate::seed::{Plan, structure};
 
 /// Rows by id, so that what somebody writes meanwhile does not count.
 const COUNTS: &str = "
@@ -70,11 +70,7 @@ pub(super) async fn verify(db: &mut PgConnection, plan: &Plan, content: &Content
         broken.push("blog.post_tags does not agree with blog.posts.tags".to_owned());
     }
     bar.advance(1);
-    let behind: Vec<String> =
-        sqlx::query_scalar(SEQUENCES_BEHIND).fetch_all(&mut *db).await.context("cannot check the sequences")?;
-    broken.extend(behind.into_iter().map(|table| format!("the sequence of {table} is behind its rows")));
-    let missing = crate::seed::structure::missing(db, LEDGER.service).await?;
-    broken.extend(missing.into_iter().map(|piece| format!("{} of {} was not made again", piece.name, piece.relation)));
+    broken.extend(structure::not_in_order(db, Content::LEDGER.service, SEQUENCES_BEHIND).await?);
     bar.done();
     Ok(broken)
 }
