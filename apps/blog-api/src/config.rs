@@ -82,14 +82,7 @@ impl CacheArgs {
         match (&self.redis_url, self.mode) {
             (_, CacheMode::Off) => {}
             (None, _) => mistakes.add("--cache-redis-url", "", "must be given, unless --cache is off"),
-            (Some(url), _) if !url.expose().starts_with("redis://") => {
-                mistakes.add(
-                    "--cache-redis-url",
-                    url,
-                    "must begin with redis:// (TLS and sockets are not built in yet)",
-                );
-            }
-            (Some(_), _) => {}
+            (Some(url), _) => mistakes.add_unless_plain("--cache-redis-url", url),
         }
     }
 }

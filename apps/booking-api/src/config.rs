@@ -153,9 +153,8 @@ impl ServeArgs {
             mistakes.add("--request-timeout", format!("{:?}", self.server.request_timeout), allowed);
         }
         locks::check(&self.locks, mistakes);
-        if let Some(url) = self.cache.cache_redis_url.as_ref().filter(|url| !url.expose().starts_with("redis://")) {
-            let allowed = "must begin with redis:// (TLS and sockets are not built in yet)";
-            mistakes.add("--cache-redis-url", url, allowed);
+        if let Some(url) = &self.cache.cache_redis_url {
+            mistakes.add_unless_plain("--cache-redis-url", url);
         }
     }
 }

@@ -104,10 +104,7 @@ impl CacheArgs {
     }
 
     fn check(&self, mistakes: &mut Mistakes) {
-        if !self.redis_url.expose().starts_with("redis://") {
-            let allowed = "must begin with redis:// (TLS and sockets are not built in yet)";
-            mistakes.add("--cache-redis-url", &self.redis_url, allowed);
-        }
+        mistakes.add_unless_plain("--cache-redis-url", &self.redis_url);
         if (1..LEAST_NEAR).contains(&self.near_cache) {
             mistakes.add("--near-cache", self.near_cache, "must be 0 (off), or at least 1MiB");
         }

@@ -72,6 +72,13 @@ impl Mistakes {
         });
     }
 
+    /// Adds one if the URL of a Redis is none that the clients here can use: they speak plain TCP.
+    pub fn add_unless_plain(&mut self, flag: &str, url: &RedisUrl) {
+        if !url.expose().starts_with("redis://") {
+            self.add(flag, url, "must begin with redis:// (TLS and sockets are not built in yet)");
+        }
+    }
+
     /// Whether nothing was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {

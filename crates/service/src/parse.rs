@@ -61,6 +61,46 @@ macro_rules! parsed_text {
     )*};
 }
 
+/// Types for the ids of rows, one for each table: parsed by [`row_id`](crate::parse::row_id), and deserialized from their text.
+#[macro_export]
+macro_rules! row_ids {
+    ($($(#[$doc:meta])* $id:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $id(i64);
+
+        impl $id {
+            /// The id of a row.
+            #[must_use]
+            pub fn of_row(id: i64) -> Self {
+                Self(id)
+            }
+
+            /// The number.
+            #[must_use]
+            pub fn get(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl ::std::str::FromStr for $id {
+            type Err = $crate::parse::Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                $crate::parse::row_id(text).map(Self)
+            }
+        }
+
+        impl ::std::fmt::Display for $id {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        $crate::parsed_text!($id);
+    )*};
+}
+
 /// The id of a row in a URL: a whole number from 1 on. One thing has one URL: neither `+1` nor `01`.
 ///
 /// # Errors

@@ -1,45 +1,13 @@
 //! What a post and a comment consist of.
 
-use std::fmt;
-use std::str::FromStr;
-
 use service::parse::one_line;
 
 use super::{Invalid, has_nul};
 
-/// The id of a post: a whole number from 1 on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PostId(i64);
-
-impl PostId {
-    /// The id of a row.
-    #[must_use]
-    pub fn of_row(id: i64) -> Self {
-        Self(id)
-    }
-
-    /// The number.
-    #[must_use]
-    pub fn get(self) -> i64 {
-        self.0
-    }
-}
-
-impl FromStr for PostId {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        service::parse::row_id(text).map(Self)
-    }
-}
-
-impl fmt::Display for PostId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-service::parsed_text!(PostId);
+service::row_ids!(
+    /// The id of a post: a whole number from 1 on.
+    PostId
+);
 
 /// A post's title.
 #[derive(Clone, Debug, PartialEq, Eq)]
