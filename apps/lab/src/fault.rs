@@ -84,8 +84,9 @@ async fn break_and_judge(
     }
     database.close().await;
     report.finish();
-    say(&report.text());
-    files.write(&report.started_at, &report, &report.text(), &report.picture())?;
+    let text = report.text();
+    say(&text);
+    files.write(&report.started_at, &report, &text, &report.picture())?;
     Ok(Verdict { broken: report.broken })
 }
 

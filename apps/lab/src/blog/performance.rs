@@ -194,8 +194,9 @@ pub(crate) async fn run(args: PerformanceArgs, targets: Targets) -> anyhow::Resu
     system.database.close().await;
     report.finish();
     progress("");
-    print!("{}", report.text());
-    files.write(&report.started_at, &report, &report.text(), &picture::draw(&report))?;
+    let text = report.text();
+    print!("{text}");
+    files.write(&report.started_at, &report, &text, &picture::draw(&report))?;
     Ok(Verdict { broken: report.broken })
 }
 

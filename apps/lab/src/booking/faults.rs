@@ -24,14 +24,13 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::Context as _;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::strategy::Strategy;
 use crate::exit::Failure;
 use crate::fleet::Service;
 use crate::measure::files::{FileArgs, Files};
 use crate::measure::kept::Kept;
+use crate::measure::machine::now;
 use crate::screen::{Bar, note, say};
 use crate::verdict::Verdict;
 use bed::Bed;
@@ -104,9 +103,8 @@ pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<Verdict> {
     }
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(FOLDER));
     let kept = Kept::open(&folder, "booking-faults", args.resume, &args.settings()?)?;
-    let now = OffsetDateTime::now_utc().replace_nanosecond(0)?.format(&Rfc3339)?;
     let wanted = matrix::cells(&args.faults, &args.strategies);
-    let report = Report::new(args.replicas, args.rounds, args.bookings, now);
+    let report = Report::new(args.replicas, args.rounds, args.bookings, now());
     let mut unfinished = Unfinished { wanted, kept, files: args.files()?, report: Some(report) };
     // A signal drops this where it stands: what is stopped goes on, and what was started ends, by their drops.
     all_cells(&args, &folder, &unfinished.wanted, &mut unfinished.kept).await?;
@@ -129,8 +127,9 @@ impl Unfinished {
     fn tell(&mut self) -> anyhow::Result<Vec<String>> {
         let Some(mut report) = self.report.take() else { return Ok(Vec::new()) };
         report.finish(std::mem::take(&mut self.kept.cells), &self.wanted);
-        say(&report.text());
-        self.files.write(&report.started_at, &report, &report.text(), &picture::draw(&report))?;
+        let text = report.text();
+        say(&text);
+        self.files.write(&report.started_at, &report, &text, &picture::draw(&report))?;
         Ok(report.broken)
     }
 }

@@ -124,8 +124,9 @@ impl Unfinished {
     fn tell(&mut self) -> anyhow::Result<Vec<String>> {
         let Some(mut report) = self.report.take() else { return Ok(Vec::new()) };
         report.finish(std::mem::take(&mut self.kept.cells), &self.wanted);
-        say(&report.text());
-        self.files.write(&report.started_at, &report, &report.text(), &picture::draw(&report))?;
+        let text = report.text();
+        say(&text);
+        self.files.write(&report.started_at, &report, &text, &picture::draw(&report))?;
         Ok(report.broken)
     }
 }
