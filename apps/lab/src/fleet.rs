@@ -92,8 +92,7 @@ impl Service {
         std::env::var_os(self.variable()).map_or_else(|| sibling(self.program()), |path| Ok(PathBuf::from(path)))
     }
 
-    /// The flags of `lab up` that set its ports, and the ports that are taken when they are free, so that URLs look the
-    /// same from run to run: of the API and of the admin port.
+    /// The flags of `lab up` that set its ports, and its usual ports: of the API and of the admin port.
     fn ports(self) -> [(&'static str, u16); 2] {
         match self {
             Self::Blog => [("--api-port", 18_080), ("--admin-port", 19_080)],
@@ -117,6 +116,9 @@ pub(crate) struct Plan {
     pub(crate) api_port: u16,
     /// Admin port of the first replica, the others follow; 0 for free ones.
     pub(crate) admin_port: u16,
+    /// Whether free ports are the service's usual ones if they can be, so that URLs look the same from run to run. For one fleet
+    /// of a machine: two that start at the same moment would find the same ports free.
+    pub(crate) usual_ports: bool,
     /// The service's binary; absent for the one beside the lab's.
     pub(crate) binary: Option<PathBuf>,
     /// Folder for the logs; absent for the one in the data folder of `lab up`.
@@ -133,6 +135,7 @@ impl Plan {
             environment,
             api_port: 0,
             admin_port: 0,
+            usual_ports: false,
             binary: home.and_then(|home| home.binary(service)),
             logs: home.map(|home| home.logs.clone()),
         }
@@ -237,8 +240,9 @@ impl Fleet {
         let mut attempt = 1;
         loop {
             let [(api_flag, api), (admin_flag, admin)] = plan.service.ports();
-            let api_ports = ports::choose(api_flag, plan.api_port, api, plan.replicas, &[])?;
-            let admin_ports = ports::choose(admin_flag, plan.admin_port, admin, plan.replicas, &api_ports)?;
+            let usual = |port| plan.usual_ports.then_some(port);
+            let api_ports = ports::choose(api_flag, plan.api_port, usual(api), plan.replicas, &[])?;
+            let admin_ports = ports::choose(admin_flag, plan.admin_port, usual(admin), plan.replicas, &api_ports)?;
             let chosen: Vec<(u16, u16)> = api_ports.into_iter().zip(admin_ports).collect();
             let replicas =
                 chosen.iter().zip(1..).map(|(&ports, number)| plan.replica(number, ports, &binary, &logs)).collect();

@@ -68,7 +68,7 @@ impl Replica {
             let was_ready = ready.is_cancelled();
             let status = {
                 let answers = async {
-                    probe::ready(self.admin_port).await;
+                    probe::ready(self.admin_port, pid).await;
                     if was_ready {
                         screen::note(&format!("{} is back (pid {pid})", self.name));
                     }

@@ -158,6 +158,7 @@ impl System {
             replicas: self.args.replicas,
             api_port: self.args.api_port,
             admin_port: self.args.admin_port,
+            usual_ports: true,
             ..fleet::Plan::blog(database_url, cache.url(), Cache::Fenced)
         };
         self.blog = Some(Fleet::start(plan).await?);
@@ -188,11 +189,13 @@ impl System {
             replicas: args.replicas,
             api_port: args.shop_api_port,
             admin_port: args.shop_admin_port,
+            usual_ports: true,
             ..fleet::Plan::shop(&stores)
         };
         let workers = fleet::Plan {
             api_port: args.shop_worker_port,
             admin_port: args.shop_worker_admin_port,
+            usual_ports: true,
             ..fleet::Plan::shop_worker(&stores)
         };
         let replicas = Fleet::start(plan).await?;
@@ -213,6 +216,7 @@ impl System {
             replicas: self.args.replicas,
             api_port: self.args.booking_api_port,
             admin_port: self.args.booking_admin_port,
+            usual_ports: true,
             ..fleet::Plan::booking(&stores.booking()?)
         };
         // For the pages of events.
