@@ -77,7 +77,7 @@ step cargo clippy --workspace --all-targets --all-features --locked --quiet -- -
 step cargo test --workspace --all-features --locked
 step cargo doc --workspace --all-features --no-deps --locked --quiet
 if command -v shellcheck >/dev/null; then
-    step shellcheck --external-sources start.sh test.sh .ci/run scripts/*.sh scripts/cluster/*.sh
+    step shellcheck --external-sources start.sh test.sh .ci/run scripts/*.sh scripts/cluster/*.sh k8s/*.sh
 fi
 if cargo deny --version >/dev/null 2>&1; then
     step cargo deny --offline check bans licenses sources

@@ -2,32 +2,48 @@
 # Makes the image from programs that cargo builds on this machine, a Linux of Debian 13's age or older: the quick way beside
 # `docker build .`, which compiles in Docker.
 #
-#   scripts/image.sh [TAG]          redis-in-real-backends:0.1.0 unless told
+#   scripts/image.sh [--dev] [TAG]      redis-in-real-backends:0.1.0 unless told
+#
+# With --dev it has the programs of the dev profile, which ./test.sh has compiled already: right, and several times slower.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/programs.sh
 . scripts/programs.sh
 
-case ${1:-} in
-    --help | -h)
-        sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
-        exit 0
-        ;;
-    -*)
-        echo "image.sh: unknown argument: $1" >&2
-        exit 64
-        ;;
-esac
-tag=${1:-redis-in-real-backends:0.1.0}
+profile=release
+# The queries are checked against .sqlx, not against a database that the environment happens to name.
+build=(env SQLX_OFFLINE=true cargo build --release --locked -p backends -p lab --features "backends/k8s,lab/k8s")
+tag=
+for argument in "$@"; do
+    case $argument in
+        --help | -h)
+            sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+            exit 0
+            ;;
+        --dev)
+            profile=debug
+            # As the tests build it: other features would be other dependencies.
+            build=(cargo build --locked --workspace --all-features --bins)
+            ;;
+        -*)
+            echo "image.sh: unknown argument: $argument" >&2
+            exit 64
+            ;;
+        *)
+            [[ -z $tag ]] || { echo "image.sh: one tag, not $tag and $argument" >&2; exit 64; }
+            tag=$argument
+            ;;
+    esac
+done
+tag=${tag:-redis-in-real-backends:0.1.0}
 [[ $(uname -s) == Linux ]] || { echo "image.sh: this is no Linux: docker build -t $tag ." >&2; exit 69; }
 
-# The queries are checked against .sqlx, not against a database that the environment happens to name.
-SQLX_OFFLINE=true cargo build --release --locked -p backends -p lab --features backends/k8s,lab/k8s
+"${build[@]}"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 for name in backends lab; do
     # Names of functions stay, for backtraces; what is only for a debugger is most of the file.
-    strip --strip-debug -o "$folder/$name" "${CARGO_TARGET_DIR:-target}/release/$name"
+    strip --strip-debug -o "$folder/$name" "${CARGO_TARGET_DIR:-target}/$profile/$name"
 done
 for name in "${services[@]}"; do ln -s backends "$folder/$name"; done
 docker build --quiet --file Dockerfile --target prebuilt --tag "$tag" "$folder"

@@ -6,11 +6,14 @@
 #   ./test.sh cluster e2e
 #
 # kubectl must point to a cluster made by kind: it is filled, broken and emptied. Settings, by the environment: SKIP_BUILD=1 takes the
-# image redis-in-real-backends:0.1.0 as it is in the nodes; KEEP=1 leaves all of it running in the end; GRAFANA=1 installs Grafana, too.
+# image redis-in-real-backends:0.1.0 as it is in the nodes; DEV=1 makes it from programs of the dev profile, which ./test.sh has compiled
+# already; KEEP=1 leaves all of it running in the end; GRAFANA=1 installs Grafana, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cluster/needs.sh
 . scripts/cluster/needs.sh
+# shellcheck source=scripts/cluster/forward.sh
+. scripts/cluster/forward.sh
 
 readonly namespace=backends image=redis-in-real-backends:0.1.0
 base=k8s/without-grafana
@@ -41,14 +44,14 @@ if kubectl get namespace "$namespace" >/dev/null 2>&1; then
     exit 64
 fi
 
-forward=
+forward_pid=
 killed=
 # What is needed to see why, when something failed.
 # shellcheck disable=SC2317 # called by the trap
 finish() {
     local status=$?
     trap - EXIT INT TERM
-    [[ -z $forward ]] || kill "$forward" 2>/dev/null || true
+    [[ -z $forward_pid ]] || kill "$forward_pid" 2>/dev/null || true
     [[ -z $killed ]] || docker start "$killed" >/dev/null || true
     if ((status != 0)); then
         part "what was there when it failed"
@@ -87,10 +90,14 @@ experiment() {
 if [[ ${SKIP_BUILD:-} != 1 ]]; then
     part "the image, from programs built on this machine"
     command -v cargo >/dev/null || fail "cargo is missing: https://rustup.rs"
-    scripts/image.sh "$image"
-    size=$(docker save "$image" | gzip | wc -c)
-    say "$((size / 1000000)) MB compressed"
-    ((size < 40000000)) || fail "the image has $size bytes compressed, and 40 MB is the most"
+    if [[ ${DEV:-} == 1 ]]; then
+        scripts/image.sh --dev "$image"
+    else
+        scripts/image.sh "$image"
+        size=$(docker save "$image" | gzip | wc -c)
+        say "$((size / 1000000)) MB compressed"
+        ((size < 40000000)) || fail "the image has $size bytes compressed, and 40 MB is the most"
+    fi
     kind load docker-image "$image" --name "$cluster"
 fi
 
@@ -147,21 +154,24 @@ for chart in blog-api booking-api shop; do
     helm test "$chart" --namespace "$namespace" --logs | sed -n '/^POD LOGS/,$p'
 done
 
+part "one replica more"
+begun=$(date +%s%N)
+kube scale deployment/blog-api --replicas=4 >/dev/null
+for _ in {1..300}; do
+    ready=$(kube get deployment blog-api --output 'jsonpath={.status.readyReplicas}')
+    ((ready < 4)) || break
+done
+say "ready $((($(date +%s%N) - begun) / 1000000)) ms after the request for it"
+((ready == 4)) || fail "$ready of 4 replicas are ready"
+kube scale deployment/blog-api --replicas=3 >/dev/null
+
 part "a port-forward, as a person has it"
-said=$(mktemp)
-kube port-forward service/blog-api :8080 >"$said" 2>&1 &
-forward=$!
-for _ in {1..50}; do
-    port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\).*/\1/p' "$said")
-    [[ -z $port ]] || break
-    sleep 0.1
-done
-rm -f "$said"
+forward service/blog-api 8080 || fail "the blog cannot be reached"
 for _ in 1 2; do
-    curl --silent --show-error --fail --dump-header - "http://127.0.0.1:$port/posts/4242" --output /dev/null | grep -i '^x-cache:'
+    curl --silent --show-error --fail --dump-header - "$forward_url/posts/4242" --output /dev/null | grep -i '^x-cache:'
 done
-kill "$forward"
-forward=
+kill "$forward_pid"
+forward_pid=
 
 scripts/cluster/walls.sh
 scripts/cluster/worker.sh
@@ -213,7 +223,13 @@ else
 fi
 
 part "an upgrade to an image that does not exist"
-before=$(kube get pods --selector app.kubernetes.io/name=blog-api,app.kubernetes.io/component=api --output 'jsonpath={.items[*].metadata.uid}')
+# The replicas that serve and will go on to: one on the node that was lost may still be about to go.
+serving() {
+    kube get pods --selector app.kubernetes.io/name=blog-api,app.kubernetes.io/component=api --field-selector status.phase=Running \
+        --output 'go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.uid}}{{"\n"}}{{end}}{{end}}' | sort
+}
+settle deployment/blog-api
+before=$(serving)
 helm upgrade blog-api charts/blog-api --namespace "$namespace" --reuse-values --set common.image.tag=none-such --set common.migrations.enabled=false >/dev/null
 for _ in {1..120}; do
     waiting=$(kube get pods --selector app.kubernetes.io/name=blog-api --output 'jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}')
@@ -225,7 +241,7 @@ available=$(kube get deployment blog-api --output 'jsonpath={.status.availableRe
 [[ $available == 3 ]] || fail "$available of the 3 old replicas serve"
 helm rollback blog-api --namespace "$namespace" >/dev/null
 settle deployment/blog-api
-after=$(kube get pods --selector app.kubernetes.io/name=blog-api,app.kubernetes.io/component=api --output 'jsonpath={.items[*].metadata.uid}')
+after=$(serving)
 [[ $before == "$after" ]] || fail "the replicas are not those of before the upgrade"
 say "the three old replicas served all the time, and still do after the rollback"
 

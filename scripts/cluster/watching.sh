@@ -3,34 +3,29 @@
 #
 #   scripts/cluster/watching.sh [FOLDER]
 #
-# With a folder, the dashboards' queries are drawn there as well: one picture for each dashboard.
+# With a folder, the dashboards' queries are drawn there as well: one picture for each dashboard. DEV=1 takes the lab of the dev profile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=scripts/cluster/forward.sh
+. scripts/cluster/forward.sh
 
 readonly namespace=${NAMESPACE:-backends}
 say() { printf '%s\n' "$*"; }
 
 say
 say "-- the dashboards' queries and the rules, against the Prometheus that watched all of this"
-lab=${CARGO_TARGET_DIR:-target}/release/lab
-output=$(mktemp)
-kubectl --namespace "$namespace" port-forward service/prometheus :9090 >"$output" 2>&1 &
-forward=$!
+profile=release
+[[ ${DEV:-} != 1 ]] || profile=debug
+lab=${CARGO_TARGET_DIR:-target}/$profile/lab
+forward service/prometheus 9090 || exit 1
+prometheus=$forward_url
 used=$(mktemp)
-trap 'kill "$forward" 2>/dev/null; rm -f "$output" "$used"' EXIT
+trap 'kill "$forward_pid" 2>/dev/null; rm -f "$used"' EXIT
 # Panels are about what has happened within a minute, so the services are used meanwhile: by their own tests.
 (while [[ -e $used ]]; do
     for chart in blog-api booking-api shop; do helm test "$chart" --namespace "$namespace" >/dev/null 2>&1 || true; done
 done) &
 using=$!
-port=
-for _ in {1..50}; do
-    port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\).*/\1/p' "$output")
-    [[ -z $port ]] || break
-    sleep 0.1
-done
-[[ -n $port ]] || { say "FAILED: no port-forward to Prometheus: $(cat "$output")" >&2; exit 1; }
-prometheus=http://127.0.0.1:$port
 
 # Pods of experiments that have ended are no targets; whatever is one must answer, if not at each scrape of a busy machine.
 for _ in {1..12}; do

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Tests the strategy `event` of the installed shop while the worker that leads is killed under writes: another one leads, and every
-# replica shows every product as it was written last. The control: without a worker, what was cached stays as it was.
+# replica shows every product as it was written last. The control: without a worker, what was cached stays as it was. Then a message is
+# lost.
 #
 #   scripts/cluster/worker.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=scripts/cluster/forward.sh
+. scripts/cluster/forward.sh
 
 readonly namespace=${NAMESPACE:-backends} PRODUCTS=20 SECONDS_OF_WRITES=8
 # How long what was missed may take to be repaired once another one leads.
@@ -32,17 +35,9 @@ trap finish EXIT
 # The API of each replica, on a port of this machine.
 replicas=()
 for pod in $(kube get pods --selector app.kubernetes.io/name=shop-api --output 'jsonpath={.items[*].metadata.name}'); do
-    : >"$scratch/$pod"
-    kube port-forward "pod/$pod" :8080 >"$scratch/$pod" 2>&1 &
-    forwards+=($!)
-    port=
-    for _ in {1..50}; do
-        port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\).*/\1/p' "$scratch/$pod")
-        [[ -z $port ]] || break
-        sleep 0.1
-    done
-    [[ -n $port ]] || fail "no port-forward to $pod: $(cat "$scratch/$pod")"
-    replicas+=("http://127.0.0.1:$port")
+    forward "pod/$pod" 8080 || fail "$pod cannot be reached"
+    forwards+=("$forward_pid")
+    replicas+=("$forward_url")
 done
 ((${#replicas[@]} > 1)) || fail "there are ${#replicas[@]} replicas of shop-api"
 
@@ -121,3 +116,4 @@ old=$(stale $(seq "$PRODUCTS"))
 ((old == 0)) || fail "$old of $((PRODUCTS * ${#replicas[@]})) answers are older than what was written last, $REPAIRED s after the last write"
 say "$(cat "$scratch/writes") writes to $PRODUCTS products, the leader killed among them: $REPAIRED s later each of ${#replicas[@]} replicas shows each as it was written last"
 kube rollout status deployment/shop-worker --timeout=120s >/dev/null
+SHOP_API_URL=${replicas[0]} k8s/lose-message.sh "$control"
