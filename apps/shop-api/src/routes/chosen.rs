@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::FromRequestParts;
 use http::request::Parts;
 use service::Problem;
 
@@ -19,9 +19,8 @@ impl FromRequestParts<Shop> for Chosen {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shop: &Shop) -> Result<Self, Problem> {
-        let not_text = |_| Problem::bad_request("The path is not UTF-8.");
-        let params = RawPathParams::from_request_parts(parts, shop).await.map_err(not_text)?;
-        let name = params.iter().find(|(param, _)| *param == "strategy").map(|(_, value)| value);
+        // As it stands there: all parameters would be decoded and copied for it, and the names need no encoding.
+        let name = parts.uri.path().strip_prefix("/s/").and_then(|rest| rest.split('/').next());
         name.and_then(|name| shop.catalog.strategies().named(name))
             .cloned()
             .map(Self)

@@ -1,9 +1,12 @@
 //! `/s/{strategy}/products/{id}`: one product.
 
-use axum::extract::State;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use service::conditional::{EntityTag, IfMatch, IfNoneMatch};
 use service::{Json, Path};
@@ -26,6 +29,18 @@ use fenced_cache::Written;
 
 pub(super) fn router() -> OpenApiRouter<Shop> {
     OpenApiRouter::new().routes(routes!(get, replace, delete)).routes(routes!(set_price))
+}
+
+/// What the client says that it was shown: `X-Seen-Version`. All headers would be a copy of all of them.
+#[derive(Debug)]
+struct Shown(Option<HeaderValue>);
+
+impl<S: Sync> FromRequestParts<S> for Shown {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.get(X_SEEN_VERSION).cloned()))
+    }
 }
 
 /// Which product.
@@ -58,13 +73,13 @@ async fn get(
     State(shop): State<Shop>,
     Chosen(strategy): Chosen,
     Path(ById { id }): Path<ById>,
-    headers: HeaderMap,
+    Shown(shown): Shown,
     known: IfNoneMatch,
 ) -> Result<Response, Error> {
     let entry = Entry::Product(id);
     let store = shop.catalog.store();
-    let seen = match headers.get(X_SEEN_VERSION) {
-        Some(header) => shop.seen.read(store, id, header).await,
+    let seen = match shown {
+        Some(header) => shop.seen.read(store, id, &header).await,
         None => None,
     };
     let answer = shop.catalog.get(&*strategy, &entry, seen).await?;
