@@ -6,6 +6,7 @@ mod faults;
 mod floors;
 mod goods;
 mod line_pool;
+mod near;
 mod probe;
 pub(crate) mod reads;
 pub(crate) mod strategies;
@@ -23,6 +24,7 @@ use crate::screen::{grouped, say};
 use crate::seed::{self, Seeded};
 use crate::target::TargetArgs;
 use faults::FaultsArgs;
+use near::NearArgs;
 use strategies::StrategiesArgs;
 use ttl_sweep::TtlSweepArgs;
 
@@ -40,6 +42,9 @@ pub(crate) enum ShopCommand {
     /// Kill, lose, stop and pause while products are written: how long until every replica is right again
     #[command(after_help = EXIT_CODES)]
     Faults(FaultsArgs),
+    /// What a near cache gains, and how far it is behind: in order, cut off, and deaf; on stores and replicas of its own
+    #[command(after_help = EXIT_CODES)]
+    Near(NearArgs),
     /// The TTL against hits and staleness, beside the formula; on stores and replicas of its own
     #[command(name = "ttl-sweep", after_help = EXIT_CODES)]
     TtlSweep(TtlSweepArgs),
@@ -80,6 +85,7 @@ pub(crate) async fn run(command: ShopCommand) -> anyhow::Result<Ending> {
             Ok(strategies::run(command.strategies, targets).await?.report())
         }
         ShopCommand::Faults(args) => Ok(faults::run(args).await?.report()),
+        ShopCommand::Near(args) => Ok(near::run(args).await?.report()),
         ShopCommand::TtlSweep(args) => Ok(ttl_sweep::run(args).await?.report()),
     }
 }

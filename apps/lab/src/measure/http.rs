@@ -22,6 +22,12 @@ pub(crate) async fn resolve(url: &str) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("{url} has no address"))
 }
 
+/// The services' own no-op route, answering a body of that size.
+pub(crate) fn noop_path(bytes: u64) -> String {
+    // The route takes at most so much.
+    format!("/noop?bytes={}", bytes.min(65_536))
+}
+
 /// One GET with a new connection.
 pub(crate) async fn fetch(address: SocketAddr, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
     exchange(address, format!("GET {path} HTTP/1.1\r\nhost: lab\r\n\r\n").as_bytes()).await

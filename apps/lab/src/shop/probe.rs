@@ -14,7 +14,9 @@ const BETWEEN: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=D
 pub(crate) struct Probed {
     /// From the acknowledgement to the last answer that was behind; `None` if none was.
     pub(crate) stale: Option<Duration>,
-    /// The same to the last that was behind, or not to be had.
+    /// The same to when that was asked for: whatever a bound counts from the acknowledgement, the answer is at least so old.
+    pub(crate) asked: Option<Duration>,
+    /// From the acknowledgement to the last answer that was behind, or not to be had.
     pub(crate) unserved: Option<Duration>,
     /// Whether it came to answer with the new version.
     pub(crate) converged: bool,
@@ -38,6 +40,7 @@ pub(crate) async fn probe(
     let mut probed = Probed::default();
     loop {
         probed.probes += 1;
+        let asked = acknowledged.elapsed();
         match replica.exchange(request, Seen::of).await {
             Ok(Some(seen)) if seen.version >= version => {
                 probed.converged = true;
@@ -46,6 +49,7 @@ pub(crate) async fn probe(
             Ok(Some(Seen { cached, .. })) => {
                 probed.stale = Some(acknowledged.elapsed());
                 probed.unserved = probed.stale;
+                probed.asked = Some(asked);
                 *if cached == Cached::NearHit { &mut probed.behind_near } else { &mut probed.behind } += 1;
             }
             Ok(None) | Err(_) => {
@@ -106,6 +110,7 @@ mod tests {
         assert_eq!((probed.converged, probed.probes, probed.behind), (true, 6, 5));
         // Four pauses of a millisecond at least lie before the last one that was behind.
         assert!(probed.stale.unwrap() >= Duration::from_millis(4), "{probed:?}");
+        assert!(probed.asked >= Some(Duration::from_millis(4)) && probed.asked <= probed.stale, "{probed:?}");
     }
 
     #[tokio::test]

@@ -66,6 +66,8 @@ pub(crate) struct Staleness {
     /// Of each product written that was probed: from the acknowledgement to the last answer of any replica that was behind;
     /// zero if none was.
     pub(crate) times: Latencies,
+    /// The longest from an acknowledgement until a probe was sent whose answer was behind.
+    pub(crate) asked: Duration,
     /// How many of them were seen behind by anybody.
     pub(crate) stale: u64,
     /// How many of them some replica had not got when it was given up.
@@ -84,6 +86,7 @@ impl Staleness {
         self.stale += u64::from(longest.is_some());
         self.unconverged += u64::from(replicas.iter().any(|probed| !probed.converged));
         for probed in replicas {
+            self.asked = self.asked.max(probed.asked.unwrap_or_default());
             self.probes += probed.probes;
             self.behind += probed.behind;
             self.behind_near += probed.behind_near;
@@ -285,10 +288,12 @@ mod tests {
     fn the_slowest_replica_is_the_staleness_of_a_write() {
         let mut staleness = Staleness::default();
         let at_once = Probed { converged: true, probes: 1, ..Probed::default() };
-        let late = Probed { stale: Some(Duration::from_millis(40)), probes: 5, behind: 4, ..at_once };
+        let asked = Some(Duration::from_millis(38));
+        let late = Probed { stale: Some(Duration::from_millis(40)), asked, probes: 5, behind: 4, ..at_once };
         staleness.add(&[at_once, late, at_once]);
         staleness.add(&[at_once, at_once, at_once]);
         assert_eq!((staleness.stale, staleness.unconverged, staleness.probes, staleness.behind), (1, 0, 10, 4));
+        assert_eq!(Some(staleness.asked), asked);
         let times = staleness.times.percentiles().unwrap();
         assert!(times.count == 2 && times.p50_us < 1.0 && (39_000.0..41_000.0).contains(&times.max_us), "{times:?}");
         staleness.add(&[at_once, Probed { converged: false, ..late }]);

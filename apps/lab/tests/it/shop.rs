@@ -126,6 +126,25 @@ fn a_sweep_of_ttls_is_what_the_formula_says() {
 }
 
 #[test]
+fn a_near_cache_is_behind_by_its_bound_at_most_and_is_seen_to_be() {
+    let folder = Folder::new("shop-near");
+    let (json, svg) = (folder.path().join("found.json"), folder.path().join("found.svg"));
+    let files = ["--json", json.to_str().unwrap(), "--svg", svg.to_str().unwrap()];
+    let small = ["--replicas", "2", "--products", "20", "--rate", "60", "--connections", "4", "--rounds", "1"];
+    let said = run(lab(&[&["shop", "near", "--turn", "1", "--seconds", "8"][..], &files, &small].concat()));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let found: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let phases = found["staleness"].as_array().unwrap();
+    assert_eq!(phases.len(), 3, "{found}");
+    for (phase, fault) in phases.iter().zip([Value::Null, "cut".into(), "silent".into()]) {
+        assert_eq!((&phase["fault"], phase["injected"]["times"].as_u64() > Some(0)), (&fault, !fault.is_null()));
+    }
+    // It hears nothing, and believes what it has for as long as it may.
+    assert!(phases[2]["times"]["max_us"].as_f64() > Some(20_000.0), "{found}");
+    assert!(std::fs::read_to_string(svg).unwrap().contains("connections silent"));
+}
+
+#[test]
 fn a_lost_message_is_repaired_or_stays_lost_and_a_run_goes_on() {
     let folder = Folder::new("shop-faults");
     let faults = |more: &[&str]| lab(&[&["shop", "faults", "--out", folder.as_str()][..], more].concat());
@@ -173,6 +192,7 @@ fn what_makes_no_sense_is_one_line_each_and_the_status_is_64() {
         (&["shop", "strategies", "--target", "http://127.0.0.1:1"], 2),
         (&["shop", "ttl-sweep", "--ttls", "0,1"], 1),
         (&["shop", "ttl-sweep", "--ttls", "1,2,3,4,5,6,7,8,9"], 1),
+        (&["shop", "near", "--near-grace", "100", "--replicas", "1"], 2),
         (&["shop", "faults", "--faults", "fire", "--replicas", "1", "--rounds", "0"], 3),
         (&["shop", "sale"], 1),
     ] {

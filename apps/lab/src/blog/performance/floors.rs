@@ -20,12 +20,6 @@ use crate::measure::postgres::Pgbench;
 /// Below the blog's prefix, so that it goes when the cache is emptied, and nobody else's.
 pub(crate) const VALUE_KEY: &str = "blog:lab:value";
 
-/// The service's own no-op route, answering a body of that size.
-pub(crate) fn noop_path(bytes: u64) -> String {
-    // The route takes at most so much.
-    format!("/noop?bytes={}", bytes.min(65_536))
-}
-
 /// Stores the value that bare GETs read. It lives ten minutes, in case the lab is killed.
 pub(crate) async fn put_value(client: &Client, bytes: u64) -> anyhow::Result<()> {
     debug_assert!(VALUE_KEY.starts_with(PREFIX));

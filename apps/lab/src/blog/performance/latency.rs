@@ -16,7 +16,7 @@ use super::store;
 use super::system::System;
 use crate::measure::connection::{Connection, Line};
 use crate::measure::figures::Figure;
-use crate::measure::http::REQUEST;
+use crate::measure::http::{REQUEST, noop_path};
 use crate::measure::latencies::{Latencies, Percentiles};
 use crate::measure::own_thread::on_own_thread;
 use crate::measure::postgres::pool;
@@ -82,14 +82,14 @@ pub(crate) async fn run(system: &System, pace: &Pace) -> anyhow::Result<(Latency
 async fn noop(address: SocketAddr, samples: usize, bytes: u64) -> anyhow::Result<Latencies> {
     on_own_thread("noop", move || async move {
         let mut request = Vec::new();
-        api::get(&mut request, &floors::noop_path(bytes));
+        api::get(&mut request, &noop_path(bytes));
         let mut connection = Connection::open(address).await?;
         let mut times = Latencies::default();
         for _ in 0..samples {
             let begun = Instant::now();
             let status = connection.exchange(&request).await?.status;
             times.record(begun.elapsed());
-            ensure!(status == 200, "{} answered {status}", floors::noop_path(bytes));
+            ensure!(status == 200, "{} answered {status}", noop_path(bytes));
         }
         Ok(times)
     })

@@ -17,6 +17,7 @@ use super::steady::steady;
 use super::store;
 use super::system::System;
 use crate::measure::figures::{Figure, median};
+use crate::measure::http::noop_path;
 use crate::measure::load::ClosedLoop;
 use crate::measure::postgres::pool;
 use crate::measure::statistics::{Spread, paired_ratio};
@@ -175,7 +176,7 @@ impl Rig<'_> {
                 }
                 plan.run(Answer::of, each_once(ids)).await?
             }
-            _ => plan.run(Answer::of, constant(floors::noop_path(bytes))).await?,
+            _ => plan.run(Answer::of, constant(noop_path(bytes))).await?,
         };
         let good = Answer::ok(wanted);
         let figures = (tally.per_second(&good), Some(tally.latencies(&good).quantile_us(0.99)));
