@@ -45,7 +45,7 @@ read -r first <&3 || fail "Redis did not answer" 69
 amount=$((RANDOM + 1))
 begun=$(date +%s%N)
 written=$(ask --request PATCH "$product/price" --header 'content-type: application/json' --data "{\"price\":{\"amount\":$amount,\"currency\":\"$currency\"}}")
-echo "version $(number version <<<"$written") is committed, and its message goes to nobody" >&2
+echo "version $(number version <<<"$written") is committed, while Redis cuts off whoever listens" >&2
 echo "served: version $(ask "$product" | number version)" >&2
 cat <&3 >/dev/null
 echo "the workers may listen again" >&2

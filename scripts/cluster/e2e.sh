@@ -6,8 +6,8 @@
 #   ./test.sh cluster e2e
 #
 # kubectl must point to a cluster made by kind: it is filled, broken and emptied. Settings, by the environment: SKIP_BUILD=1 takes the
-# image redis-in-real-backends:0.1.0 as it is in the nodes; DEV=1 makes it from programs of the dev profile, which ./test.sh has compiled
-# already; KEEP=1 leaves all of it running in the end; GRAFANA=1 installs Grafana, too.
+# image redis-in-real-backends:0.1.0 as it is in the nodes; QUICK=1 makes it by the profile of that name, and presses a fifth as hard:
+# what is checked is right or wrong at any speed; KEEP=1 leaves all of it running in the end; GRAFANA=1 installs Grafana, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cluster/needs.sh
@@ -16,6 +16,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . scripts/cluster/forward.sh
 
 readonly namespace=backends image=redis-in-real-backends:0.1.0
+pressure=()
+[[ ${QUICK:-} != 1 ]] || pressure=(--rate 100)
+readonly pressure
 base=k8s/without-grafana
 [[ ${GRAFANA:-} != 1 ]] || base=k8s/kind
 readonly base
@@ -90,8 +93,8 @@ experiment() {
 if [[ ${SKIP_BUILD:-} != 1 ]]; then
     part "the image, from programs built on this machine"
     command -v cargo >/dev/null || fail "cargo is missing: https://rustup.rs"
-    if [[ ${DEV:-} == 1 ]]; then
-        scripts/image.sh --dev "$image"
+    if [[ ${QUICK:-} == 1 ]]; then
+        scripts/image.sh --quick "$image"
     else
         scripts/image.sh "$image"
         size=$(docker save "$image" | gzip | wc -c)
@@ -176,13 +179,13 @@ forward_pid=
 scripts/cluster/walls.sh
 scripts/cluster/worker.sh
 
-experiment fault-rollout
-experiment fault-pod-kill
-experiment fault-scale --steps 6,2
-experiment fault-pause
-experiment fault-store-restart --store redis-cache
-experiment fault-store-restart --store redis-lock
-experiment fault-node-drain
+experiment fault-rollout "${pressure[@]}"
+experiment fault-pod-kill "${pressure[@]}"
+experiment fault-scale --steps 6,2 "${pressure[@]}"
+experiment fault-pause "${pressure[@]}"
+experiment fault-store-restart --store redis-cache "${pressure[@]}"
+experiment fault-store-restart --store redis-lock "${pressure[@]}"
+experiment fault-node-drain "${pressure[@]}"
 experiment booking-concurrent --strategies k8s-lease,redis-fenced
 
 part "a worker without stores is killed, and comes back"
@@ -196,7 +199,7 @@ if [[ -z $victim ]]; then
 else
     # Not on the node that is to be lost.
     kubectl cordon "$victim" >/dev/null
-    scripts/experiment.sh fault-node-loss --node "$victim" &
+    scripts/experiment.sh fault-node-loss --node "$victim" "${pressure[@]}" &
     losing=$!
     for _ in {1..120}; do
         running=$(kube get pods --selector app.kubernetes.io/component=experiment --field-selector status.phase=Running --output name)

@@ -3,7 +3,7 @@
 #
 #   scripts/cluster/watching.sh [FOLDER]
 #
-# With a folder, the dashboards' queries are drawn there as well: one picture for each dashboard. DEV=1 takes the lab of the dev profile.
+# With a folder, the dashboards' queries are drawn there as well: one picture for each dashboard. QUICK=1 takes the lab of that profile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cluster/forward.sh
@@ -15,7 +15,7 @@ say() { printf '%s\n' "$*"; }
 say
 say "-- the dashboards' queries and the rules, against the Prometheus that watched all of this"
 profile=release
-[[ ${DEV:-} != 1 ]] || profile=debug
+[[ ${QUICK:-} != 1 ]] || profile=quick
 lab=${CARGO_TARGET_DIR:-target}/$profile/lab
 forward service/prometheus 9090 || exit 1
 prometheus=$forward_url
