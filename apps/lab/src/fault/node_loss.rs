@@ -8,8 +8,9 @@ use super::scene::{SETTLED, Scene};
 use crate::fleet::Service;
 use crate::screen::say;
 
-/// How long the other nodes may take to learn that a replica that is not ready gets no more connections.
-const FORGOTTEN: Duration = Duration::from_secs(5);
+/// How long the other nodes may take, after the lost one is back, until no new connection is led astray: that a replica is not ready they
+/// learn from the API server, and the way to the node they make anew. 7 s were seen.
+const FORGOTTEN: Duration = Duration::from_secs(15);
 /// Between two looks at the nodes.
 const LOOK: Duration = Duration::from_millis(500);
 
