@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Loses a message of the shop's on purpose: a price is changed by the strategy `event` while Redis cuts off whoever listens to the
-# channel, so that the event is published to nobody. Then it looks until the new price is served, which is after a worker is
-# subscribed again and has read in the table what it had missed.
+# channel, again and again for more than a second, so that the event is published to nobody. Then it looks until the new price is
+# served: when a worker gets through, it reads in the table what it has missed.
 #
 #   kubectl -n backends port-forward service/shop-api 8082:api &
 #   k8s/lose-message.sh [PRODUCT]       product 1 unless told; SHOP_API_URL is http://localhost:8082 unless set
@@ -25,8 +25,8 @@ fail() {
 ask() { curl --silent --show-error --fail --max-time 10 "$@"; }
 number() { sed -n "s/.*\"$1\":\([0-9][0-9]*\).*/\1/p"; }
 
-# Twice: the second answer is the cache's.
-ask "$product" >/dev/null || fail "the shop does not answer: kubectl -n $namespace port-forward service/shop-api 8082:api" 69
+# Twice: the second answer is the cache's. A port-forward whose pod is gone notices with the first request.
+ask --retry 3 --retry-delay 1 --retry-all-errors "$product" >/dev/null || fail "the shop does not answer: kubectl -n $namespace port-forward service/shop-api 8082:api" 69
 before=$(ask "$product")
 currency=$(sed -n 's/.*"currency":"\([A-Z]*\)".*/\1/p' <<<"$before")
 version=$(number version <<<"$before")
@@ -46,11 +46,9 @@ amount=$((RANDOM + 1))
 begun=$(date +%s%N)
 written=$(ask --request PATCH "$product/price" --header 'content-type: application/json' --data "{\"price\":{\"amount\":$amount,\"currency\":\"$currency\"}}")
 echo "version $(number version <<<"$written") is committed, while Redis cuts off whoever listens" >&2
-echo "served: version $(ask "$product" | number version)" >&2
-cat <&3 >/dev/null
-echo "the workers may listen again" >&2
 while (($(ask "$product" | number version) <= version)); do
     (($(date +%s%N) - begun < 30000000000)) || fail "version $version is still served, 30 s later" 1
     sleep 0.05
 done
 echo "served: the new version, at most $((($(date +%s%N) - begun) / 1000000)) ms after it was committed" >&2
+cat <&3 >/dev/null
