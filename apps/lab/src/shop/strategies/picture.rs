@@ -101,14 +101,15 @@ fn trade_off(picture: &mut Picture, place: Place, report: &Report) {
     // From the top, so that labels that give way go down, and at the bottom up.
     drawn.sort_by(|a, b| a.3.total_cmp(&b.3).then(b.2.total_cmp(&a.2)));
     let wanted: Vec<(f64, f64)> = drawn.iter().map(|(.., x, y)| (*x, *y)).collect();
-    let labels = spread(&wanted, never);
+    // Above the axis, not on it.
+    let labels = spread(&wanted, never - LABEL);
     for ((row, stale, x, y), label) in drawn.into_iter().zip(labels) {
         let color = color(row.strategy.promise());
         picture.line((x, y), (x + 16.0, label), color, 1.0);
         picture.circle((x, y), 7.0, PAPER);
         picture.circle((x, y), 5.5, color);
         picture.text((x + 20.0, label + 5.0), Font::new(14.0, INK).bold(), row.strategy.as_str());
-        let behind = 20.0 + 8.6 * as_f64(row.strategy.as_str().len() as u64) + 8.0;
+        let behind = 20.0 + 9.4 * as_f64(row.strategy.as_str().len() as u64) + 8.0;
         let said = if stale < 0.1 { String::new() } else { format!("{}, ", shown(stale)) };
         let said = format!("{said}{:.1} % hits", row.hit_ratio * 100.0);
         picture.text((x + behind, label + 5.0), Font::new(12.0, SOFT), said);
