@@ -3,7 +3,7 @@
 #
 #   scripts/cluster/watching.sh [FOLDER]
 #
-# With a folder, the dashboards' queries are drawn there as well: one picture for each dashboard. QUICK=1 takes the lab of that profile.
+# With a folder, the dashboards' queries are drawn there as well: one picture for each dashboard, of the last MINUTES (30). QUICK=1 takes the lab of that profile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cluster/forward.sh
@@ -38,7 +38,7 @@ done
 "$lab" dashboards check --prometheus "$prometheus" --wait 120
 if [[ -n ${1:-} ]]; then
     for name in cache lock service stores; do
-        "$lab" dashboards draw --prometheus "$prometheus" --dashboard "$name" --out "$1/$name.svg"
+        "$lab" dashboards draw --prometheus "$prometheus" --dashboard "$name" --minutes "${MINUTES:-30}" --out "$1/$name.svg"
     done
 fi
 rm -f "$used"
