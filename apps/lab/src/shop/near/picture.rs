@@ -104,7 +104,7 @@ mod tests {
     fn it_is_well_formed_with_figures_and_without() {
         let picture = draw(&full());
         assert_well_formed(&picture);
-        for shown in ["near cache", "0.900x", "connections silent", "480 ms"] {
+        for shown in ["near cache", "0.90x", "connections silent", "480 ms"] {
             assert!(picture.contains(shown), "{shown} is not in the picture");
         }
         let nothing = draw(&nothing());

@@ -311,7 +311,7 @@ pub(super) mod tests {
         let report = full();
         assert_eq!(report.broken, [""; 0]);
         let text = report.text();
-        for shown in ["0.900x", "at least 0.85", "connections silent", "480 ms", "reached"] {
+        for shown in ["0.90x", "at least 0.85", "connections silent", "480 ms", "reached"] {
             assert!(text.contains(shown), "{shown} is not in\n{text}");
         }
         assert!(!text.contains("MISSED"), "{text}");
