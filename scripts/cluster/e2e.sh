@@ -5,9 +5,13 @@
 #   kind create cluster --config kind-config.yaml
 #   ./test.sh cluster e2e
 #
-# kubectl must point to a cluster made by kind: it is filled, broken and emptied. Settings, by the environment: SKIP_BUILD=1 takes the
-# image redis-in-real-backends:0.1.0 as it is in the nodes; QUICK=1 makes it by the profile of that name, presses a fifth as hard
-# (what is checked is right or wrong at any speed), and loses no node, which takes two minutes; KEEP=1 leaves all of it running in the end; GRAFANA=1 installs Grafana, too.
+# kubectl must point to a cluster made by kind: it is filled, broken and emptied. Settings, by the environment:
+#
+#   SKIP_BUILD=1   takes the image redis-in-real-backends:0.1.0 as it is in the nodes
+#   QUICK=1        makes it by the profile of that name, presses a fifth as hard (what is checked is right or wrong at any speed),
+#                  and loses no node, which takes two minutes
+#   KEEP=1         leaves all of it running in the end
+#   GRAFANA=1      installs Grafana, too
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cluster/needs.sh
