@@ -106,7 +106,7 @@ impl Catalog {
             Home::Known(category) => Some(category),
             Home::NotAsked => None,
         };
-        let Some(key) = strategy.key(entry, home) else { return self.bypass(entry).await };
+        let Some(key) = strategy.key(entry, home) else { return Box::pin(self.bypass(entry)).await };
         let (store, loaded) = (self.store.clone(), entry.clone());
         let load = move || {
             let (store, entry) = (store.clone(), loaded.clone());

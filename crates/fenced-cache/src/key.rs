@@ -1,11 +1,17 @@
 //! The names of entries and tags in Redis.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::error::ConfigError;
+
+thread_local! {
+    /// Where a name is put together, once or several times for each read: it is then one allocation of its own length.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The prefix under which one user of the cache keeps all of its keys, for example a service's name.
 ///
@@ -64,17 +70,20 @@ impl Keyspace {
 
     fn name(&self, infix: &str, kind: &'static str, id: &impl KeyPart) -> Bytes {
         assert!(
-            !kind.is_empty() && !kind.contains([':', '{', '}']),
+            !kind.is_empty() && !kind.bytes().any(|byte| matches!(byte, b':' | b'{' | b'}')),
             "kind {kind:?} must be non-empty and free of ':', '{{' and '}}'"
         );
-        let mut name = Vec::with_capacity(self.namespace.len() + infix.len() + kind.len() + 24);
-        name.extend_from_slice(self.namespace.as_bytes());
-        name.extend_from_slice(infix.as_bytes());
-        name.extend_from_slice(kind.as_bytes());
-        name.push(b':');
-        id.write_to(&mut name);
-        name.push(b'}');
-        name.into()
+        let mut text = SCRATCH.take();
+        text.clear();
+        text.extend_from_slice(self.namespace.as_bytes());
+        text.extend_from_slice(infix.as_bytes());
+        text.extend_from_slice(kind.as_bytes());
+        text.push(b':');
+        id.write_to(&mut text);
+        text.push(b'}');
+        let name = Bytes::copy_from_slice(&text);
+        SCRATCH.set(text);
+        name
     }
 }
 
@@ -145,17 +154,16 @@ pub trait KeyPart {
     fn write_to(&self, name: &mut Vec<u8>);
 }
 
-macro_rules! key_part_by_display {
+macro_rules! key_part_in_decimal {
     ($($integer:ty),*) => {$(
         impl KeyPart for $integer {
             fn write_to(&self, name: &mut Vec<u8>) {
-                use std::io::Write;
-                write!(name, "{self}").expect("writing to a Vec does not fail");
+                name.extend_from_slice(itoa::Buffer::new().format(*self).as_bytes());
             }
         }
     )*};
 }
-key_part_by_display!(u64, i64, u32, i32);
+key_part_in_decimal!(u64, i64, u32, i32);
 
 macro_rules! key_part_by_bytes {
     ($($text:ty),*) => {$(
@@ -177,6 +185,7 @@ mod tests {
         let keyspace = Keyspace::new("blog").unwrap();
         assert_eq!(keyspace.entry("post", 42_i64).name(), &"blog:fc:{post:42}");
         assert_eq!(keyspace.tag("author", "ann").name(), &"blog:fc:tag:{author:ann}");
+        assert_eq!(keyspace.entry("post", i64::MIN).name(), &"blog:fc:{post:-9223372036854775808}");
     }
 
     #[test]

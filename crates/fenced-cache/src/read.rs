@@ -86,7 +86,8 @@ impl Cache {
     {
         let started = Instant::now();
         let near = self.inner.near(key, policy, options, started);
-        let first = if near.is_none() { self.inner.look(key, policy).await } else { None };
+        // Boxed, as what a command on its way to Redis needs is kilobytes, and a near hit would carry it about for nothing.
+        let first = if near.is_none() { Box::pin(self.inner.look(key, policy)).await } else { None };
         let fresh = match (&near, &first) {
             (Some(stored), _) => Some((stored.as_ref(), Outcome::NearHit)),
             (None, Some(Seen::Fresh(stored))) if options.accept(stored.meta.version) => Some((stored, Outcome::Hit)),

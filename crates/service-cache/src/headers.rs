@@ -89,11 +89,12 @@ impl CacheNames {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             let mut response = Response::new(Body::from(json));
+            // Room for all that is ever said, at once: a map that grows is filled anew.
+            *response.headers_mut() = HeaderMap::with_capacity(12);
             response.headers_mut().insert(CONTENT_TYPE, JSON);
             response
         };
         let headers = response.headers_mut();
-        headers.reserve(8);
         headers.insert(ETAG, tag.header());
         headers.insert(CACHE_CONTROL, reuse);
         self.say_how(headers, answer);

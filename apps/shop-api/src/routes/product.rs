@@ -78,14 +78,15 @@ async fn get(
 ) -> Result<Response, Error> {
     let entry = Entry::Product(id);
     let store = shop.catalog.store();
+    // What few reads need is boxed, so that the future of the others stays small.
     let seen = match shown {
-        Some(header) => shop.seen.read(store, id, &header).await,
+        Some(header) => Box::pin(shop.seen.read(store, id, &header)).await,
         None => None,
     };
     let answer = shop.catalog.get(&*strategy, &entry, seen).await?;
     let mut response = answered(&known, &entry, &answer, || Error::NoSuchProduct(id));
     if let (Some(_), Some(document)) = (seen, &answer.document)
-        && let Some(seen) = shop.seen.sign(store, id, document.validator).await
+        && let Some(seen) = Box::pin(shop.seen.sign(store, id, document.validator)).await
     {
         response.headers_mut().insert(X_SEEN_VERSION, seen);
     }
