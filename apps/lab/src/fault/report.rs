@@ -10,7 +10,7 @@ use super::args::FaultCommand;
 use super::pause::Paused;
 use super::scene::Evidence;
 use crate::fleet::Service;
-use crate::measure::machine::{Machine, now};
+use crate::measure::machine::{BUILT, Machine, now};
 use crate::measure::table::{self, Group, time};
 use crate::pressure::{Allowed, Pressed};
 
@@ -73,14 +73,7 @@ impl Report {
 
     pub(super) fn heading(&self) -> String {
         let machine = &self.machine;
-        format!(
-            "lab fault {}, {}: {} cores ({}){}",
-            self.fault,
-            self.started_at,
-            machine.cores,
-            machine.processor,
-            if cfg!(debug_assertions) { " (lab built without optimizations)" } else { "" },
-        )
+        format!("lab fault {}, {}: {}{}", self.fault, self.started_at, machine, BUILT,)
     }
 
     pub(super) fn text(&self) -> String {

@@ -1,5 +1,7 @@
 //! What a figure was measured on. Without it a figure cannot be compared with any other.
 
+use std::fmt;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -35,6 +37,17 @@ impl Machine {
         }
     }
 }
+
+/// As the head of a report says it: `2 cores (AMD EPYC), Debian GNU/Linux 12 (bookworm)`.
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cores, processor, system, .. } = self;
+        write!(f, "{cores} cores ({processor}), {system}")
+    }
+}
+
+/// Ends the head of a report by a lab whose figures are none.
+pub(crate) const BUILT: &str = if cfg!(debug_assertions) { " (lab built without optimizations)" } else { "" };
 
 /// RFC 3339, in UTC, to the second.
 pub(crate) fn now() -> String {

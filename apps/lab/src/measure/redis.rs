@@ -134,15 +134,15 @@ impl Monitor {
     }
 
     /// How many commands clients have sent until `mark` is shown: an argument of a command that the caller sends over
-    /// another connection.
-    pub(crate) async fn sent_until(&mut self, mark: &str) -> anyhow::Result<u64> {
+    /// another connection. Only lines for which `wanted` is true count.
+    pub(crate) async fn sent_until(&mut self, mark: &str, wanted: impl Fn(&str) -> bool) -> anyhow::Result<u64> {
         let mut sent = 0;
         loop {
             let line = self.line().await?;
             if line.contains(mark) {
                 return Ok(sent);
             }
-            sent += u64::from(is_sent(&line));
+            sent += u64::from(is_sent(&line) && wanted(&line));
         }
     }
 }
@@ -206,7 +206,7 @@ mod tests {
         wire.send(&["EVAL", "return redis.call('get', KEYS[1])", "1", "a"]).await.unwrap();
         assert_eq!((wire.line().await.unwrap(), wire.line().await.unwrap()), ("$1".to_owned(), "1".to_owned()));
         wire.mark("the-mark").await.unwrap();
-        assert_eq!(monitor.sent_until("the-mark").await.unwrap(), 2);
+        assert_eq!(monitor.sent_until("the-mark", |_| true).await.unwrap(), 2);
         let executed = wire.executed().await.unwrap();
         assert_eq!(executed.values().sum::<i64>(), 3, "{executed:?}");
     }

@@ -64,18 +64,18 @@ impl System {
 
     /// Whether the replicas have the strategy.
     pub(crate) fn has(&self, strategy: Strategy) -> bool {
-        self.prefix(strategy).is_some()
+        self.prefix(strategy).is_ok()
     }
 
-    fn prefix(&self, strategy: Strategy) -> Option<&str> {
-        let described = self.described.iter().find(|described| described.name == strategy.as_str())?;
-        Some(&described.prefix)
+    /// What the strategy's keys in Redis begin with.
+    pub(crate) fn prefix(&self, strategy: Strategy) -> anyhow::Result<&str> {
+        let described = self.described.iter().find(|described| described.name == strategy.as_str());
+        Ok(&described.context("the replicas do not have the strategy")?.prefix)
     }
 
     /// Deletes everything that is cached under a strategy.
     pub(crate) async fn forget(&self, strategy: Strategy) -> anyhow::Result<()> {
-        let prefix = self.prefix(strategy).context("the replicas do not have the strategy")?;
-        cache::forget(&self.stores.cache_redis_url, &[prefix]).await
+        cache::forget(&self.stores.cache_redis_url, &[self.prefix(strategy)?]).await
     }
 
     pub(crate) async fn versions(&self) -> anyhow::Result<Versions> {

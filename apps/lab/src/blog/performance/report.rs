@@ -154,11 +154,9 @@ impl Report {
         let Self { machine, versions, .. } = self;
         let built = if versions.lab_is_optimized { "" } else { " (lab built without optimizations)" };
         format!(
-            "lab blog performance, {}: {} cores ({}), {}, PostgreSQL {}, Redis {}, {} posts, {}, {:.0} s{built}",
+            "lab blog performance, {}: {}, PostgreSQL {}, Redis {}, {} posts, {}, {:.0} s{built}",
             self.started_at,
-            machine.cores,
-            machine.processor,
-            machine.system,
+            machine,
             versions.postgresql.split(' ').next().unwrap_or_default(),
             versions.redis,
             count(self.posts as u64),

@@ -198,11 +198,9 @@ impl Report {
         let Self { machine, versions, .. } = self;
         let built = if versions.lab_is_optimized { "" } else { " (lab built without optimizations)" };
         format!(
-            "lab booking concurrent, {}: {} cores ({}), {}, PostgreSQL {}, Redis {}, {} of booking-api, {:.0} s{built}",
+            "lab booking concurrent, {}: {}, PostgreSQL {}, Redis {}, {} of booking-api, {:.0} s{built}",
             self.started_at,
-            machine.cores,
-            machine.processor,
-            machine.system,
+            machine,
             versions.postgresql.split(' ').next().unwrap_or_default(),
             versions.redis,
             table::replicas(self.replicas),

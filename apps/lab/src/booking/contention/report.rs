@@ -8,7 +8,7 @@ use super::ContentionArgs;
 use super::point::Point;
 use crate::booking::strategy::Strategy;
 use crate::booking::system::Versions;
-use crate::measure::machine::{Machine, now};
+use crate::measure::machine::{BUILT, Machine, now};
 use crate::measure::table::{self, Group, three_digits, time};
 use crate::measure::unfinished::Findings;
 
@@ -81,15 +81,13 @@ impl Report {
         let machine = &self.machine;
         let versions = self.versions.as_ref();
         format!(
-            "lab booking contention, {}: {} cores ({}), {}, PostgreSQL {}, Redis {}, {:.0} s{}",
+            "lab booking contention, {}: {}, PostgreSQL {}, Redis {}, {:.0} s{}",
             self.started_at,
-            machine.cores,
-            machine.processor,
-            machine.system,
+            machine,
             versions.map_or("?", |versions| versions.postgresql.split(' ').next().unwrap_or_default()),
             versions.map_or("?", |versions| &versions.redis),
             self.seconds,
-            if cfg!(debug_assertions) { " (lab built without optimizations)" } else { "" },
+            BUILT,
         )
     }
 

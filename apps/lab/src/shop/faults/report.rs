@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::FaultsArgs;
 use super::cell::Cell;
 use super::matrix::{Expected, Fault, Subject, expected};
-use crate::measure::machine::Machine;
+use crate::measure::machine::{BUILT, Machine};
 use crate::measure::table::{Group, count, render, time};
 
 /// Everything about a run.
@@ -77,9 +77,12 @@ impl Report {
 
     /// How a cell is to be shown, and its two lines: the median of its rounds, and the slowest.
     pub(crate) fn look(cell: &Cell) -> (Look, String, String) {
-        let shown = |millis: f64| if millis < 0.05 { "at once".to_owned() } else { time(millis * 1e3) };
+        let at_once = |millis: f64| millis < 0.05;
+        let shown = |millis: f64| if at_once(millis) { "at once".to_owned() } else { time(millis * 1e3) };
         let median = cell.converged_ms().map(shown).unwrap_or_default();
-        let slowest = format!("slowest {}", shown(cell.slowest_ms()));
+        let slowest = cell.slowest_ms();
+        let slowest =
+            if at_once(slowest) { "each time".to_owned() } else { format!("slowest {}", time(slowest * 1e3)) };
         if !cell.broken().is_empty() {
             let word = if cell.failed.is_empty() { "broken" } else { "failed" };
             return (Look::Broken, word.to_owned(), slowest);
@@ -131,13 +134,12 @@ impl Report {
         matrix.note("median of the rounds: from the fault's end to the last answer of any replica that was not the newest version");
         matrix.note("at once: there was no such answer; –: the fault cannot touch the strategy");
         let mut text = format!(
-            "lab shop faults, {}: {} replicas, {} products; {} cores ({}){}\n\n{}",
+            "lab shop faults, {}: {} replicas, {} products; {}{}\n\n{}",
             self.started_at,
             self.replicas,
             self.products,
-            self.machine.cores,
-            self.machine.processor,
-            if cfg!(debug_assertions) { " (lab built without optimizations)" } else { "" },
+            self.machine,
+            BUILT,
             render(&[matrix])
         );
         if self.complete && self.broken.is_empty() {

@@ -8,7 +8,7 @@ use super::NearArgs;
 use super::staleness::{Fault, Staleness};
 use super::throughput::{Kind, Throughput};
 use crate::measure::figures::{Figure, median};
-use crate::measure::machine::{Machine, now};
+use crate::measure::machine::{BUILT, Machine, now};
 use crate::measure::statistics::Spread;
 use crate::measure::table::{Group, count, render, three_digits, time, whole};
 use crate::measure::unfinished::Findings;
@@ -227,14 +227,12 @@ impl Findings for Report {
         groups.push(figures);
         let machine = &self.machine;
         format!(
-            "lab shop near, {}: {} cores ({}), {}, {:.0} s{}\n\
+            "lab shop near, {}: {}, {:.0} s{}\n\
              {} replicas, {} reads/s of {} products, {} writes/s\n\n{}",
             self.started_at,
-            machine.cores,
-            machine.processor,
-            machine.system,
+            machine,
             self.seconds,
-            if cfg!(debug_assertions) { " (lab built without optimizations)" } else { "" },
+            BUILT,
             self.replicas,
             count(self.rate.into()),
             count(self.products.into()),

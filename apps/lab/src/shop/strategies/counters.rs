@@ -1,7 +1,5 @@
 //! What reads and writes cost the stores, by the stores' own counters where they have any.
 
-use std::time::{Duration, Instant};
-
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -12,13 +10,6 @@ use crate::measure::postgres::statements_view;
 use crate::measure::redis::Wire;
 use crate::shop::strategy::Strategy;
 use crate::shop::system::System;
-
-/// How long Redis is watched while nobody asks: what the services do by themselves is no operation's.
-const IDLE: Duration = Duration::from_millis(1_000);
-/// More commands a second are no idling: replicas that have just started repeat the invalidations of the last minutes.
-const QUIET: f64 = 100.0;
-/// How often is looked whether it is quiet.
-const LOOKS: u32 = 20;
 
 /// Where loads are counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,44 +37,31 @@ pub(crate) struct Commands {
 #[derive(Debug)]
 pub(crate) struct Counters {
     loads: Loads,
-    /// Commands a second while nobody asks; or why commands are not counted.
-    idle: Result<f64, String>,
+    /// Why commands are not counted.
+    not_counted: Option<String>,
     redis: String,
 }
 
 /// A count of commands that has begun.
 #[derive(Debug)]
 pub(crate) struct Counting {
-    begun: Instant,
     mark: String,
     wire: Wire,
     sent: tokio::task::JoinHandle<anyhow::Result<u64>>,
 }
 
 impl Counters {
-    /// Looks which counters there are, and watches Redis until it is quiet for a second.
+    /// Looks which counters there are.
     pub(crate) async fn look(system: &System) -> anyhow::Result<Self> {
         let loads = match statements_view(&system.database).await? {
             Some(view) => Loads::Statements { view },
             None if !system.admin.is_empty() => Loads::Metrics,
             None => Loads::Nowhere,
         };
-        let mut counters = Self { loads, idle: Ok(0.0), redis: system.stores.cache_redis_url.clone() };
-        let idle = async {
-            let mut rate = f64::INFINITY;
-            for _ in 0..LOOKS {
-                let counting = counters.begin().await?;
-                tokio::time::sleep(IDLE).await;
-                let (sent, seconds) = counting.end().await?;
-                rate = sent / seconds;
-                if rate <= QUIET {
-                    return Ok(rate);
-                }
-            }
-            anyhow::bail!("{rate:.0} a second are sent while nobody asks")
-        };
-        counters.idle = idle.await.map_err(|error| format!("{error:#}"));
-        Ok(counters)
+        let redis = system.stores.cache_redis_url.clone();
+        let watched = async { Wire::connect(&redis).await?.monitor().await };
+        let not_counted = watched.await.err().map(|error| format!("{error:#}"));
+        Ok(Self { loads, not_counted, redis })
     }
 
     /// What is not counted, and why.
@@ -97,7 +75,7 @@ impl Counters {
                 "loads were not counted: the database has no pg_stat_statements, and no --admin was named".to_owned(),
             ),
         }
-        if let Err(why) = &self.idle {
+        if let Some(why) = &self.not_counted {
             missing.push(format!("commands to Redis were not counted: {why}"));
         }
         missing
@@ -126,32 +104,60 @@ impl Counters {
 
     /// Whether commands can be counted.
     pub(crate) fn commands(&self) -> bool {
-        self.idle.is_ok()
+        self.not_counted.is_none()
     }
 
-    /// Begins to count commands.
-    pub(crate) async fn begin(&self) -> anyhow::Result<Counting> {
+    /// Begins to count the commands of a strategy whose keys begin with `prefix`.
+    pub(crate) async fn begin(&self, prefix: &str) -> anyhow::Result<Counting> {
         let wire = Wire::connect(&self.redis).await?;
         let mut monitor = Wire::connect(&self.redis).await?.monitor().await?;
         let mark = new_run()?;
-        let until = mark.clone();
-        let sent = tokio::spawn(async move { monitor.sent_until(&until).await });
-        Ok(Counting { begun: Instant::now(), mark, wire, sent })
-    }
-
-    /// Ends the count, and divides it by the operations that there were; what is sent without any is left out.
-    pub(crate) async fn each(&self, counting: Counting, operations: usize) -> anyhow::Result<f64> {
-        let (sent, seconds) = counting.end().await?;
-        let idle = self.idle.as_ref().copied().unwrap_or(0.0);
-        Ok((sent - idle * seconds).max(0.0) / as_f64(operations.max(1) as u64))
+        let (until, key) = (mark.clone(), first_of_a_key(prefix));
+        let sent = tokio::spawn(async move { monitor.sent_until(&until, |line| is_of(line, &key)).await });
+        Ok(Counting { mark, wire, sent })
     }
 }
 
 impl Counting {
-    /// Commands, and seconds.
-    async fn end(mut self) -> anyhow::Result<(f64, f64)> {
+    /// Ends the count, and divides it by the operations that there were.
+    pub(crate) async fn each(mut self, operations: usize) -> anyhow::Result<f64> {
         self.wire.mark(&self.mark).await?;
-        let seconds = self.begun.elapsed().as_secs_f64();
-        Ok((as_f64(self.sent.await??), seconds))
+        Ok(as_f64(self.sent.await??) / as_f64(operations.max(1) as u64))
+    }
+}
+
+/// How a key with this prefix begins in a line of MONITOR.
+fn first_of_a_key(prefix: &str) -> String {
+    format!("\"{prefix}")
+}
+
+/// Whether a line of MONITOR belongs to the strategy: it names a key of it, or tells the workers of a change. What the services do
+/// by themselves (heartbeats, probes, the other services' commands to the same server) names none.
+fn is_of(line: &str, key: &str) -> bool {
+    line.contains(key) || line.contains(r#""shop:events" "{\"v\":1,\"kind\":\"event\""#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{first_of_a_key, is_of};
+
+    #[test]
+    fn a_command_belongs_to_the_strategy_whose_key_it_names() {
+        let of = |line: &str| is_of(line, &first_of_a_key("shop:event:"));
+        for line in [
+            r#"+1.0 [0 127.0.0.1:5000] "GET" "shop:event:fc:{product:42}""#,
+            r#"+1.0 [0 127.0.0.1:5000] "EVALSHA" "0a1b" "1" "shop:event:fc:tag:{category:7}" "x""#,
+            r#"+1.0 [0 127.0.0.1:5000] "PUBLISH" "shop:events" "{\"v\":1,\"kind\":\"event\",\"number\":17}""#,
+        ] {
+            assert!(of(line), "{line}");
+        }
+        for line in [
+            r#"+1.0 [0 127.0.0.1:5000] "PUBLISH" "shop:events" "{\"v\":1,\"kind\":\"heartbeat\",\"number\":17}""#,
+            r#"+1.0 [0 127.0.0.1:5000] "PEXPIRE" "shop:fc:canary:{00}" "60000""#,
+            r#"+1.0 [0 127.0.0.1:5000] "GET" "shop:tags:fc:{product:42}""#,
+            r#"+1.0 [0 127.0.0.1:5000] "GET" "blog:fc:{post:42}""#,
+        ] {
+            assert!(!of(line), "{line}");
+        }
     }
 }

@@ -83,13 +83,11 @@ impl Report {
     fn heading(&self) -> String {
         let Self { machine, versions, .. } = self;
         format!(
-            "lab shop strategies, {}: {}, {} cores ({}), {}, PostgreSQL {}, Redis {}, {:.0} s{}\n\
+            "lab shop strategies, {}: {}, {}, PostgreSQL {}, Redis {}, {:.0} s{}\n\
              {} reads/s of {} products, {} new prices/s, {} times for the {} products of category {}; {} s each",
             self.started_at,
             table::replicas(self.replicas),
-            machine.cores,
-            machine.processor,
-            machine.system,
+            machine,
             versions.postgresql.split(' ').next().unwrap_or_default(),
             versions.redis,
             self.seconds,
@@ -182,7 +180,8 @@ impl Report {
     fn reach(&self) -> Vec<Figure> {
         let event = self.row(Strategy::Event).and_then(|row| row.staleness).map(|times| times.p99_us / 1e3);
         let tags = self.row(Strategy::Tags).map(|row| &row.quiet);
-        let bulk = tags.and_then(|quiet| quiet.commands).map(|commands| commands.bulk);
+        // None at all would say that none was seen, and not that none was needed.
+        let bulk = tags.and_then(|quiet| quiet.commands).map(|commands| commands.bulk).filter(|&bulk| bulk > 0.0);
         let ratio = median(tags.and_then(super::row::Quiet::ratio));
         vec![
             Figure::at_most("event: acknowledged to the last stale answer of any replica, p99", event, 50.0, " ms"),

@@ -218,25 +218,26 @@ impl Round<'_> {
         if !self.counters.commands() {
             return Ok(quiet);
         }
+        let prefix = self.system.prefix(self.strategy)?;
         let request = api::read(self.strategy, self.goods.get(0).id);
         for _ in 0..2 {
             pool.exchange(&request, Seen::of).await?;
         }
-        let counting = self.counters.begin().await?;
+        let counting = self.counters.begin(prefix).await?;
         for _ in 0..HITS {
             pool.exchange(&request, Seen::of).await?;
         }
-        let hit = self.counters.each(counting, HITS).await?;
-        let counting = self.counters.begin().await?;
+        let hit = counting.each(HITS).await?;
+        let counting = self.counters.begin(prefix).await?;
         for number in 0..SINGLES {
             self.single(&pool, number).await?;
         }
         sleep(FOLLOWS).await;
-        let write = self.counters.each(counting, SINGLES).await?;
-        let counting = self.counters.begin().await?;
+        let write = counting.each(SINGLES).await?;
+        let counting = self.counters.begin(prefix).await?;
         self.bulk(&pool, -1).await?;
         sleep(FOLLOWS).await;
-        let bulk = self.counters.each(counting, 1).await?;
+        let bulk = counting.each(1).await?;
         quiet.commands = Some(Commands { hit, write, bulk });
         Ok(quiet)
     }

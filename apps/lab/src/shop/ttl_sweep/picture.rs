@@ -61,7 +61,8 @@ fn curve(picture: &mut Picture, place: Place, report: &Report, shown: &Curve) {
     let (left, right) = (place.x + 70.0, place.x + place.width - 50.0);
     let (top, bottom) = (place.y + 74.0, place.y + place.height - 56.0);
     let (from, to) = (f64::from(first.ttl_s), f64::from(last.ttl_s).max(f64::from(first.ttl_s) * 2.0));
-    let x_of = |ttl: f64| left + (right - left) * log_share(ttl, from, to);
+    // The first point keeps off the labels of the axis.
+    let x_of = |ttl: f64| left + 24.0 + (right - left - 24.0) * log_share(ttl, from, to);
     let y_of = |share: f64| bottom - (bottom - top) * share;
     for percent in [0_u32, 20, 40, 60, 80, 100] {
         let y = y_of(f64::from(percent) / 100.0);

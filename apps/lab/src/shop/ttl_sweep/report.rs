@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::TtlSweepArgs;
 use super::formula::{self, Expected};
 use crate::measure::latencies::as_f64;
-use crate::measure::machine::{Machine, now};
+use crate::measure::machine::{BUILT, Machine, now};
 use crate::measure::table::{Group, count, render};
 use crate::measure::unfinished::Findings;
 use crate::shop::reads::Counts;
@@ -156,14 +156,12 @@ impl Findings for Report {
         );
         let Self { machine, .. } = self;
         let mut text = format!(
-            "lab shop ttl-sweep, {}: {} cores ({}), {}, {:.0} s{}\n\
+            "lab shop ttl-sweep, {}: {}, {:.0} s{}\n\
              {} reads/s of {} products for each TTL, {} writes/s for all ({} in {:.0} s)\n\n{}",
             self.started_at,
-            machine.cores,
-            machine.processor,
-            machine.system,
+            machine,
             self.seconds,
-            if cfg!(debug_assertions) { " (lab built without optimizations)" } else { "" },
+            BUILT,
             count(self.rate.into()),
             count(self.products.into()),
             self.writes,
