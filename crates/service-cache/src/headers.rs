@@ -85,16 +85,15 @@ impl CacheNames {
         tag: EntityTag,
         reuse: HeaderValue,
     ) -> Response {
-        let mut response = if known.names(tag) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            let mut response = Response::new(Body::from(json));
-            // Room for all that is ever said, at once: a map that grows is filled anew.
-            *response.headers_mut() = HeaderMap::with_capacity(12);
-            response.headers_mut().insert(CONTENT_TYPE, JSON);
-            response
-        };
+        let is_known = known.names(tag);
+        let mut response =
+            if is_known { StatusCode::NOT_MODIFIED.into_response() } else { Response::new(Body::from(json)) };
         let headers = response.headers_mut();
+        // Room for all that is ever said, at once: a map that grows is filled anew.
+        headers.reserve(12);
+        if !is_known {
+            headers.insert(CONTENT_TYPE, JSON);
+        }
         headers.insert(ETAG, tag.header());
         headers.insert(CACHE_CONTROL, reuse);
         self.say_how(headers, answer);
